@@ -1,1 +1,3 @@
-//! Skeleton.
+//! Change sources, schedulers, distribution, builds, steps and worker sessions.
+
+pub mod logs;

@@ -1,0 +1,10 @@
+//! Logs of steps: what the worker and the steps write, on its way into the database.
+//!
+//! [`buffer`] turns pieces of text into encoded lines and bounded chunks, [`limits`] enforces `logMaxSize`. The store
+//! and its event notices belong to the data crate.
+
+pub mod buffer;
+pub mod limits;
+
+pub use buffer::{Chunk, LogBuffer, LogKind, Stream};
+pub use limits::LogLimits;
