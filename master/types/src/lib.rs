@@ -1,1 +1,13 @@
-//! Skeleton.
+#![doc = include_str!("../README.md")]
+
+pub mod event;
+pub mod farm;
+pub mod identifier;
+pub mod ids;
+pub mod plan;
+pub mod properties;
+pub mod render;
+pub mod resources;
+pub mod results;
+pub mod spec;
+pub mod time;
