@@ -1,0 +1,99 @@
+//! Child processes that never outlive their owner.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, Command};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// A loopback port that was free a moment ago.
+///
+/// # Errors
+///
+/// If the system has none left.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free loopback port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// A server process: asked to end when dropped, killed if it does not.
+#[derive(Debug)]
+pub(crate) struct Owned {
+    child: Child,
+    stop_signal: &'static str,
+}
+
+impl Owned {
+    /// Starts `command` (built on `setpriv --pdeathsig`) from a thread that never ends.
+    ///
+    /// The kernel sends the parent-death signal when the *thread* that started the child ends, so a test's own thread
+    /// must not be the one.
+    pub(crate) fn spawn(mut command: Command, stop_signal: &'static str) -> Result<Self> {
+        let (sender, receiver) = mpsc::channel();
+        std::thread::Builder::new().name("server-parent".to_owned()).spawn(move || {
+            let child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()));
+            let started = child.is_ok();
+            let _ = sender.send(child);
+            if started {
+                loop {
+                    std::thread::park();
+                }
+            }
+        })?;
+        let child = receiver.recv().context("the starting thread ended")??;
+        Ok(Self { child, stop_signal })
+    }
+
+    /// Waits until `ready` says so.
+    pub(crate) fn wait_until(&mut self, what: &str, deadline: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
+        let start = Instant::now();
+        while !ready() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{what} ended at once: {status}");
+            }
+            if start.elapsed() > deadline {
+                bail!("{what} was not ready within {deadline:?}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// The process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-s", self.stop_signal, &pid]).status();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(5) {
+            match self.child.try_wait() {
+                Ok(None) => std::thread::sleep(Duration::from_millis(10)),
+                Ok(Some(_)) | Err(_) => return,
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The user that a server runs as, when we are root and it refuses to be.
+pub(crate) fn as_user(user: Option<&str>, death_signal: &str, program: &std::path::Path) -> Command {
+    let mut command = Command::new("setpriv");
+    if let Some(user) = user {
+        command.args(["--reuid", user, "--regid", user, "--init-groups"]);
+    }
+    command.args(["--pdeathsig", death_signal, "--"]).arg(program);
+    command
+}
+
+/// Whether this process runs as root.
+pub(crate) fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+}

@@ -1,0 +1,129 @@
+//! A PostgreSQL server for one owner.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::owned::{Owned, as_user, free_port, is_root};
+
+/// A PostgreSQL server with its own data directory. Dropping it ends it.
+#[derive(Debug)]
+pub struct Postgres {
+    server: Owned,
+    port: u16,
+    programs: PathBuf,
+    // Removed after the server has ended: fields drop in order.
+    _directory: TempDir,
+}
+
+/// How much a server cares for what it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// `fsync=off`: right for tests, which never lose power.
+    Off,
+    /// The server's defaults: right for benchmarks.
+    On,
+}
+
+impl Postgres {
+    /// Starts a server without `fsync`, for tests.
+    ///
+    /// # Errors
+    ///
+    /// If PostgreSQL is not installed or does not come up within 30 s.
+    pub fn start() -> Result<Self> {
+        Self::start_with(Durability::Off)
+    }
+
+    /// Starts a server.
+    ///
+    /// # Errors
+    ///
+    /// If PostgreSQL is not installed or does not come up within 30 s.
+    pub fn start_with(durability: Durability) -> Result<Self> {
+        let programs = find_programs().context("PostgreSQL is not installed (Debian package postgresql)")?;
+        let directory = tempfile::Builder::new().prefix("buildguild-pg-").tempdir()?;
+        let user = is_root().then_some("postgres");
+        if user.is_some() {
+            let status = Command::new("chown").arg("postgres:postgres").arg(directory.path()).status()?;
+            ensure!(status.success(), "cannot hand {} to the user postgres", directory.path().display());
+        }
+        let data = directory.path().join("data");
+        let output = as_user(user, "KILL", &programs.join("initdb"))
+            .current_dir(directory.path())
+            .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "-D"])
+            .arg(&data)
+            .output()?;
+        ensure!(output.status.success(), "initdb failed: {}", String::from_utf8_lossy(&output.stderr));
+        let port = free_port()?;
+        let mut command = as_user(user, "QUIT", &programs.join("postgres"));
+        command.current_dir(directory.path()).arg("-D").arg(&data).args(["-p", &port.to_string()]);
+        let socket_directory = format!("unix_socket_directories={}", directory.path().display());
+        let mut settings = vec![
+            "listen_addresses=127.0.0.1",
+            &socket_directory,
+            "max_connections=300",
+            "shared_buffers=128MB",
+            "logging_collector=off",
+        ];
+        if durability == Durability::Off {
+            settings.extend(["fsync=off", "full_page_writes=off", "synchronous_commit=off"]);
+        }
+        for setting in settings {
+            command.args(["-c", setting]);
+        }
+        let log = std::fs::File::create(directory.path().join("server.log"))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        // SIGQUIT is PostgreSQL's immediate shutdown: nothing here has to survive.
+        let server = Owned::spawn(command, "QUIT")?;
+        let mut postgres = Self { server, port, programs, _directory: directory };
+        let probe = postgres.programs.join("pg_isready");
+        postgres.server.wait_until("postgres", Duration::from_secs(30), || {
+            Command::new(&probe)
+                .args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()])
+                .status()
+                .is_ok_and(|status| status.success())
+        })?;
+        Ok(postgres)
+    }
+
+    /// The URL of one of its databases; `postgres` always exists.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The loopback port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process id of the server, for accounting and for killing it on purpose.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// Where its client programs are.
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+}
+
+/// The newest PostgreSQL that Debian installed, or the one on `PATH`.
+fn find_programs() -> Option<PathBuf> {
+    let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .filter(|(_, programs)| programs.join("postgres").is_file())
+        .collect();
+    versions.sort();
+    if let Some((_, programs)) = versions.pop() {
+        return Some(programs);
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).find(|directory| directory.join("initdb").is_file())
+}
