@@ -1,3 +1,4 @@
 //! Change sources, schedulers, distribution, builds, steps and worker sessions.
 
+mod change_sources;
 pub mod logs;

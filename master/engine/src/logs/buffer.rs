@@ -111,7 +111,11 @@ impl LogBuffer {
 
     /// Adds text to a stream. (Logs without streams take any.)
     pub fn push(&mut self, stream: Stream, text: &str) {
-        let stream = if self.kind == LogKind::Stream { stream } else { Stream::Stdout };
+        let stream = if self.kind == LogKind::Stream {
+            stream
+        } else {
+            Stream::Stdout
+        };
         let mut rest = text;
         while let Some(end) = rest.find('\n') {
             let (line, after) = (&rest[..end], &rest[end + 1..]);
@@ -146,7 +150,10 @@ impl LogBuffer {
         self.end_lines();
         if let Some(tail) = self.watch.take_tail() {
             self.store(Stream::Header, "");
-            self.store(Stream::Header, &format!("Final {} bytes follow below:", tail.bytes));
+            self.store(
+                Stream::Header,
+                &format!("Final {} bytes follow below:", tail.bytes),
+            );
             for (stream, line) in tail.lines {
                 self.store(stream, &line);
             }
@@ -155,7 +162,11 @@ impl LogBuffer {
 
     /// Bytes of whole lines that wait to be stored.
     pub fn pending_bytes(&self) -> usize {
-        self.full.iter().map(|chunk| chunk.content.len()).sum::<usize>() + self.open.content.len()
+        self.full
+            .iter()
+            .map(|chunk| chunk.content.len())
+            .sum::<usize>()
+            + self.open.content.len()
     }
 
     /// Whether a full chunk waits.
@@ -204,7 +215,9 @@ impl LogBuffer {
                 self.store(Stream::Header, "");
                 self.store(
                     Stream::Header,
-                    &format!("Output exceeded {limit_bytes} bytes, remaining output has been truncated"),
+                    &format!(
+                        "Output exceeded {limit_bytes} bytes, remaining output has been truncated"
+                    ),
                 );
             }
         }
@@ -296,7 +309,11 @@ mod tests {
         }
         let chunks = buffer.take();
         assert!(chunks.len() > 2);
-        assert!(chunks.iter().all(|chunk| chunk.content.len() <= MAX_CHUNK_BYTES));
+        assert!(
+            chunks
+                .iter()
+                .all(|chunk| chunk.content.len() <= MAX_CHUNK_BYTES)
+        );
         assert_eq!(chunks.iter().map(|chunk| chunk.lines).sum::<u32>(), 10_000);
         assert_eq!(text(&chunks).lines().count(), 10_000);
     }
@@ -310,16 +327,27 @@ mod tests {
         }
         buffer.finish();
         let chunks = buffer.take();
-        assert!(chunks.iter().all(|chunk| chunk.content.len() <= MAX_CHUNK_BYTES));
+        assert!(
+            chunks
+                .iter()
+                .all(|chunk| chunk.content.len() <= MAX_CHUNK_BYTES)
+        );
         let all = text(&chunks);
         assert_eq!(all.matches('é').count(), 409_600);
         assert!(all.lines().next().is_some_and(|line| line.ends_with(CUT)));
-        assert!(all.lines().nth(1).is_some_and(|line| line[1..].starts_with(CUT)));
+        assert!(
+            all.lines()
+                .nth(1)
+                .is_some_and(|line| line[1..].starts_with(CUT))
+        );
     }
 
     #[test]
     fn output_beyond_the_limit_is_dropped_and_the_tail_is_kept() {
-        let limits = LogLimits { max_bytes: Some(20), tail_bytes: Some(14) };
+        let limits = LogLimits {
+            max_bytes: Some(20),
+            tail_bytes: Some(14),
+        };
         let mut buffer = LogBuffer::new(LogKind::Stream, limits);
         for n in 0..100 {
             buffer.push(Stream::Stdout, &format!("line {n:03}\n"));

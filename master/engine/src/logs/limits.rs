@@ -44,11 +44,21 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) const fn new(limits: LogLimits) -> Self {
-        Self { limits, seen: 0, exceeded: false, tail: Tail { bytes: 0, lines: VecDeque::new() } }
+        Self {
+            limits,
+            seen: 0,
+            exceeded: false,
+            tail: Tail {
+                bytes: 0,
+                lines: VecDeque::new(),
+            },
+        }
     }
 
     pub(super) fn admit(&mut self, stream: Stream, line: &str) -> Verdict {
-        let Some(limit_bytes) = self.limits.max_bytes else { return Verdict::Keep };
+        let Some(limit_bytes) = self.limits.max_bytes else {
+            return Verdict::Keep;
+        };
         if stream == Stream::Header {
             return Verdict::Keep;
         }
@@ -66,11 +76,15 @@ impl Watch {
     }
 
     fn keep_tail(&mut self, stream: Stream, line: &str, size: u64) {
-        let Some(room) = self.limits.tail_bytes else { return };
+        let Some(room) = self.limits.tail_bytes else {
+            return;
+        };
         self.tail.bytes += size;
         self.tail.lines.push_back((stream, line.to_owned()));
         while self.tail.bytes > room {
-            let Some((_, dropped)) = self.tail.lines.pop_front() else { break };
+            let Some((_, dropped)) = self.tail.lines.pop_front() else {
+                break;
+            };
             self.tail.bytes -= dropped.len() as u64 + 1;
         }
     }
@@ -79,6 +93,12 @@ impl Watch {
         if self.tail.lines.is_empty() {
             return None;
         }
-        Some(std::mem::replace(&mut self.tail, Tail { bytes: 0, lines: VecDeque::new() }))
+        Some(std::mem::replace(
+            &mut self.tail,
+            Tail {
+                bytes: 0,
+                lines: VecDeque::new(),
+            },
+        ))
     }
 }

@@ -1,0 +1,9 @@
+//! `GitPoller`: asks a Git repository, from time to time, what is new.
+
+pub(crate) mod command;
+pub(crate) mod history;
+pub(crate) mod mirror;
+pub(crate) mod poll;
+
+#[cfg(test)]
+mod tests;
