@@ -1,0 +1,111 @@
+//! A subscriber's end of its queue.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    Delivery, FilterChange, Gone, Shared, TopicFilter,
+    state::{Fate, Joined},
+};
+use crate::Cursor;
+
+/// A stream of deliveries. Dropping it ends the subscription.
+#[derive(Debug)]
+pub struct HubSubscription {
+    handle: FilterHandle,
+    backlog: VecDeque<Delivery>,
+    queue: mpsc::Receiver<Delivery>,
+    fate: Arc<Fate>,
+}
+
+/// Changes a subscription's filters from elsewhere. It does not keep the subscription alive.
+#[derive(Debug, Clone)]
+pub struct FilterHandle {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl FilterHandle {
+    /// Adds a filter, from now on.
+    pub fn add(&self, filter: TopicFilter) -> FilterChange {
+        self.shared.state().add_filter(self.id, filter)
+    }
+
+    /// Removes a filter.
+    pub fn remove(&self, filter: &TopicFilter) -> FilterChange {
+        self.shared.state().remove_filter(self.id, filter)
+    }
+}
+
+impl HubSubscription {
+    pub(super) fn new(shared: Arc<Shared>, joined: Joined, backlog: Vec<Delivery>) -> Self {
+        let Joined { id, queue, fate } = joined;
+        Self { handle: FilterHandle { shared, id }, backlog: backlog.into(), queue, fate }
+    }
+
+    /// The handle that changes its filters.
+    #[must_use]
+    pub fn filters(&self) -> &FilterHandle {
+        &self.handle
+    }
+
+    /// The next delivery, in the log's order.
+    ///
+    /// Cancel safe: yes, a delivery is taken only when it is returned.
+    ///
+    /// # Errors
+    /// [`Gone`]: the subscription has ended, and says why.
+    pub async fn recv(&mut self) -> Result<Delivery, Gone> {
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// The next delivery, as [`HubSubscription::recv`].
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Delivery, Gone>> {
+        // What is still queued is of no use to one who has to look at the state again anyway.
+        if let Some(gone) = self.fate.get() {
+            return Poll::Ready(Err(gone));
+        }
+        if let Some(delivery) = self.backlog.pop_front() {
+            return Poll::Ready(Ok(delivery));
+        }
+        self.queue.poll_recv(cx).map(|next| next.ok_or_else(|| self.fate.get().unwrap_or(Gone::ShutDown)))
+    }
+
+    /// A delivery if one is waiting.
+    ///
+    /// # Errors
+    /// [`Gone`]: the subscription has ended, and says why.
+    pub fn try_recv(&mut self) -> Result<Option<Delivery>, Gone> {
+        if let Some(gone) = self.fate.get() {
+            return Err(gone);
+        }
+        if let Some(delivery) = self.backlog.pop_front() {
+            return Ok(Some(delivery));
+        }
+        match self.queue.try_recv() {
+            Ok(delivery) => Ok(Some(delivery)),
+            Err(mpsc::error::TryRecvError::Empty) => Ok(None),
+            Err(mpsc::error::TryRecvError::Disconnected) => Err(self.fate.get().unwrap_or(Gone::ShutDown)),
+        }
+    }
+
+    /// If nothing is waiting: the cursor up to which this subscriber has got everything meant for it. With it a client
+    /// whose filters are quiet can resume later.
+    #[must_use]
+    pub fn caught_up_at(&self) -> Option<Cursor> {
+        // The cursor is read first: what it covers was queued before.
+        let newest = self.handle.shared.state().newest();
+        (self.backlog.is_empty() && self.queue.is_empty()).then_some(newest)
+    }
+}
+
+impl Drop for HubSubscription {
+    fn drop(&mut self) {
+        self.handle.shared.state().remove(self.handle.id, None);
+    }
+}

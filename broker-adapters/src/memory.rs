@@ -1,0 +1,155 @@
+//! The event log of a single master: a bounded ring in memory. Each process start is a new generation, so a cursor from
+//! before a restart is answered with "no longer retained".
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use buildguild_types::event::Event;
+use futures::{StreamExt, stream};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::{BrokerError, Cursor, EventLog, Position, Received, SubscribeError, Subscription};
+
+/// How many events one read takes at most, so that the lock is held briefly.
+const READ_BATCH: usize = 256;
+
+/// An event log in this process's memory. Cheap to clone; clones share the log.
+///
+/// When the ring is full the oldest events are dropped; a reader that had not got to them is told so.
+#[derive(Debug, Clone)]
+pub struct MemoryLog {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    generation: Arc<str>,
+    capacity: usize,
+    ring: Mutex<Ring>,
+    /// The position of the newest event; readers wait on it.
+    newest: watch::Sender<u64>,
+}
+
+/// Positions count from 1; `dropped` is the position of the newest event that is gone, 0 if none is.
+#[derive(Debug, Default)]
+struct Ring {
+    events: VecDeque<Arc<Event>>,
+    dropped: u64,
+}
+
+impl Ring {
+    fn newest(&self) -> u64 {
+        self.dropped + self.events.len() as u64
+    }
+}
+
+impl MemoryLog {
+    /// A log that retains the last `capacity` events (at least one).
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                generation: Uuid::now_v7().simple().to_string().into(),
+                capacity: capacity.max(1),
+                ring: Mutex::default(),
+                newest: watch::Sender::new(0),
+            }),
+        }
+    }
+}
+
+impl Default for MemoryLog {
+    /// 65,536 events: some minutes of a busy master, some tens of megabytes.
+    fn default() -> Self {
+        Self::new(65_536)
+    }
+}
+
+impl Shared {
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        // The ring is changed in single steps, so that it is whole even if a holder panicked.
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cursor(&self, position: u64) -> Cursor {
+        Cursor::new(Arc::clone(&self.generation), Position::at(position))
+    }
+
+    /// The events after `seen`; empty at the end of the log, `None` if the next one is gone.
+    fn read_after(&self, seen: u64) -> Option<Vec<Received>> {
+        let ring = self.ring();
+        let skip = usize::try_from(seen.checked_sub(ring.dropped)?).ok()?;
+        let numbered = (seen + 1..).zip(ring.events.iter().skip(skip)).take(READ_BATCH);
+        Some(numbered.map(|(n, event)| Received { cursor: self.cursor(n), event: Arc::clone(event) }).collect())
+    }
+}
+
+#[async_trait]
+impl EventLog for MemoryLog {
+    async fn publish(&self, batch: Vec<Event>) -> Result<(), BrokerError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let newest = {
+            let mut ring = self.shared.ring();
+            for event in batch {
+                if ring.events.len() == self.shared.capacity {
+                    ring.events.pop_front();
+                    ring.dropped += 1;
+                }
+                ring.events.push_back(Arc::new(event));
+            }
+            ring.newest()
+        };
+        // Two publishers may get here in either order.
+        self.shared.newest.send_if_modified(|known| {
+            let grew = *known < newest;
+            *known = newest.max(*known);
+            grew
+        });
+        Ok(())
+    }
+
+    async fn subscribe(&self, from: Option<Cursor>) -> Result<Subscription, SubscribeError> {
+        let mut wake = self.shared.newest.subscribe();
+        wake.mark_changed();
+        let start = {
+            let ring = self.shared.ring();
+            match from {
+                None => self.shared.cursor(ring.newest()),
+                Some(cursor) => {
+                    let position = cursor.position();
+                    let readable = cursor.generation() == &self.shared.generation
+                        && position.minor == 0
+                        && (ring.dropped..=ring.newest()).contains(&position.major);
+                    if !readable {
+                        return Err(SubscribeError::NotRetained);
+                    }
+                    cursor
+                }
+            }
+        };
+        let reader = Some((Arc::clone(&self.shared), wake, start.position().major));
+        let events = stream::unfold(reader, |reader| async {
+            let (shared, mut wake, seen) = reader?;
+            loop {
+                match shared.read_after(seen) {
+                    None => return Some((Err(SubscribeError::NotRetained), None)),
+                    Some(batch) if batch.is_empty() => {
+                        // The sender lives in `shared`, which this stream holds: it cannot be gone.
+                        wake.changed().await.ok()?;
+                    }
+                    Some(batch) => {
+                        let seen = seen + batch.len() as u64;
+                        return Some((Ok(batch), Some((shared, wake, seen))));
+                    }
+                }
+            }
+        });
+        Ok(Subscription { start, events: events.boxed() })
+    }
+}

@@ -1,0 +1,183 @@
+//! What every event log has to do, whatever is behind it. An adapter's test file implements [`Harness`] and calls
+//! `contract_tests!`.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use broker_adapters::{Cursor, EventLog, Position, Received, SubscribeError, Subscription};
+use buildguild_types::event::{Event, EventKey};
+use futures::StreamExt;
+
+/// Makes logs for tests.
+pub(crate) trait Harness {
+    /// A new, empty log of its own that retains about `retained` events.
+    fn log(&self, retained: usize) -> impl Future<Output = Arc<dyn EventLog>>;
+}
+
+pub(crate) fn event(n: usize) -> Event {
+    Event::new(vec![EventKey::new(["tests", &n.to_string(), "new"])], &serde_json::json!({ "n": n })).expect("JSON")
+}
+
+pub(crate) fn number(received: &Received) -> usize {
+    let body: serde_json::Value = serde_json::from_str(received.event.body.get()).expect("JSON");
+    body["n"].as_u64().expect("a number").try_into().expect("small")
+}
+
+/// Reads at least `count` events, failing after a deadline.
+pub(crate) async fn read(subscription: &mut Subscription, count: usize) -> Vec<Received> {
+    let mut all = Vec::new();
+    let reading = async {
+        while all.len() < count {
+            let batch = subscription.events.next().await.expect("the stream goes on").expect("no error");
+            assert!(!batch.is_empty(), "batches are not empty");
+            all.extend(batch);
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(10), reading).await;
+    assert!(in_time.is_ok(), "got {} of {count} events in time", all.len());
+    all
+}
+
+pub(crate) async fn keeps_order_and_content(harness: &impl Harness) {
+    let log = harness.log(1000).await;
+    let mut reader = log.subscribe(None).await.expect("subscribes");
+    let sent: Vec<_> = (0..300).map(event).collect();
+    for batch in sent.chunks(7) {
+        log.publish(batch.to_vec()).await.expect("publishes");
+    }
+    log.publish(Vec::new()).await.expect("nothing is fine");
+    let got = read(&mut reader, 300).await;
+    for (sent, got) in sent.iter().zip(&got) {
+        assert_eq!(sent.event_id, got.event.event_id);
+        assert_eq!(sent.keys, got.event.keys);
+        assert_eq!(sent.body.get(), got.event.body.get());
+    }
+    assert!(got.is_sorted_by_key(|r| r.cursor.position()), "cursors grow");
+}
+
+pub(crate) async fn starts_with_what_comes_after_the_call(harness: &impl Harness) {
+    let log = harness.log(1000).await;
+    log.publish(vec![event(1)]).await.expect("publishes");
+    let mut reader = log.subscribe(None).await.expect("subscribes");
+    log.publish(vec![event(2)]).await.expect("publishes");
+    assert_eq!(number(&read(&mut reader, 1).await[0]), 2);
+}
+
+pub(crate) async fn resumes_after_any_cursor(harness: &impl Harness) {
+    let log = harness.log(1000).await;
+    let mut reader = log.subscribe(None).await.expect("subscribes");
+    let start = reader.start.clone();
+    log.publish((0..20).map(event).collect()).await.expect("publishes");
+    let all = read(&mut reader, 20).await;
+    let mut from_start = log.subscribe(Some(start)).await.expect("subscribes");
+    assert_eq!(read(&mut from_start, 20).await.iter().map(number).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+    for received in &all[..19] {
+        let text = received.cursor.to_string();
+        let cursor: Cursor = text.parse().expect("the text form parses");
+        let mut again = log.subscribe(Some(cursor)).await.expect("subscribes");
+        let rest: Vec<_> = read(&mut again, 19 - number(received)).await.iter().map(number).collect();
+        assert_eq!(rest, (number(received) + 1..20).collect::<Vec<_>>());
+    }
+}
+
+pub(crate) async fn resumes_at_the_end(harness: &impl Harness) {
+    let log = harness.log(1000).await;
+    let mut reader = log.subscribe(None).await.expect("subscribes");
+    log.publish(vec![event(1)]).await.expect("publishes");
+    let end = read(&mut reader, 1).await[0].cursor.clone();
+    let mut again = log.subscribe(Some(end)).await.expect("subscribes");
+    log.publish(vec![event(2)]).await.expect("publishes");
+    assert_eq!(number(&read(&mut again, 1).await[0]), 2);
+}
+
+pub(crate) async fn tells_what_is_no_longer_retained(harness: &impl Harness) {
+    let log = harness.log(16).await;
+    let start = log.subscribe(None).await.expect("subscribes").start;
+    for n in 0..100 {
+        log.publish((0..16).map(|i| event(n * 16 + i)).collect()).await.expect("publishes");
+    }
+    assert!(matches!(log.subscribe(Some(start)).await, Err(SubscribeError::NotRetained)));
+}
+
+pub(crate) async fn tells_a_slow_reader_that_it_lost_events(harness: &impl Harness) {
+    let log = harness.log(16).await;
+    let mut reader = log.subscribe(None).await.expect("subscribes");
+    for n in 0..100 {
+        log.publish((0..16).map(|i| event(n * 16 + i)).collect()).await.expect("publishes");
+    }
+    // Either it is told, or the adapter had buffered everything for it: events are never left out in between.
+    let mut next = 0;
+    loop {
+        let batch = tokio::time::timeout(Duration::from_secs(10), reader.events.next()).await.expect("in time");
+        match batch.expect("the stream ends with an error") {
+            Ok(batch) => {
+                for received in batch {
+                    assert_eq!(number(&received), next, "no gap");
+                    next += 1;
+                }
+                if next == 1600 {
+                    return;
+                }
+            }
+            Err(error) => {
+                assert!(matches!(error, SubscribeError::NotRetained), "{error}");
+                return;
+            }
+        }
+    }
+}
+
+pub(crate) async fn refuses_cursors_it_never_gave(harness: &impl Harness) {
+    let log = harness.log(16).await;
+    let other = Cursor::new("another".into(), Position::at(0));
+    assert!(matches!(log.subscribe(Some(other)).await, Err(SubscribeError::NotRetained)));
+    let generation = log.subscribe(None).await.expect("subscribes").start.generation().clone();
+    let beyond = Cursor::new(generation, Position::at(u64::MAX));
+    assert!(matches!(log.subscribe(Some(beyond)).await, Err(SubscribeError::NotRetained)));
+}
+
+pub(crate) async fn serves_many_readers_and_writers(harness: &impl Harness) {
+    let log = harness.log(10_000).await;
+    let mut readers = Vec::new();
+    for _ in 0..5 {
+        readers.push(log.subscribe(None).await.expect("subscribes"));
+    }
+    let writers = (0..4).map(|writer| {
+        let log = Arc::clone(&log);
+        tokio::spawn(async move {
+            for n in 0..50 {
+                log.publish(vec![event(writer * 1000 + n)]).await.expect("publishes");
+            }
+        })
+    });
+    for writer in futures::future::join_all(writers).await {
+        writer.expect("writes");
+    }
+    let mut orders = Vec::new();
+    for reader in &mut readers {
+        let numbers: Vec<_> = read(reader, 200).await.iter().map(number).collect();
+        for writer in 0..4 {
+            let own: Vec<_> = numbers.iter().filter(|n| **n / 1000 == writer).collect();
+            assert!(own.len() == 50 && own.is_sorted(), "each writer's events keep their order");
+        }
+        orders.push(numbers);
+    }
+    assert!(orders.windows(2).all(|pair| pair[0] == pair[1]), "all readers see one order");
+}
+
+/// One test per rule.
+macro_rules! contract_tests {
+    ($harness:expr) => {
+        contract::contract_tests!($harness; keeps_order_and_content, starts_with_what_comes_after_the_call,
+            resumes_after_any_cursor, resumes_at_the_end, tells_what_is_no_longer_retained,
+            tells_a_slow_reader_that_it_lost_events, refuses_cursors_it_never_gave, serves_many_readers_and_writers);
+    };
+    ($harness:expr; $($name:ident),*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                contract::$name(&$harness).await;
+            }
+        )*
+    };
+}
+pub(crate) use contract_tests;
