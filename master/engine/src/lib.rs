@@ -2,3 +2,4 @@
 
 mod change_sources;
 pub mod logs;
+pub mod render;

@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use buildguild_types::resources::LogKind;
+
 use super::limits::{LogLimits, Verdict, Watch};
 
 /// The most that one stored chunk holds, in bytes of encoded text.
@@ -49,28 +51,6 @@ impl Stream {
     const ALL: [Self; 3] = [Self::Stdout, Self::Stderr, Self::Header];
 }
 
-/// What a log holds, as the letter of its API type says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogKind {
-    /// `s`: lines with stream letters.
-    Stream,
-    /// `t`: plain text.
-    Text,
-    /// `h`: a piece of HTML.
-    Html,
-}
-
-impl LogKind {
-    /// The letter in the database and in the API.
-    pub const fn letter(self) -> &'static str {
-        match self {
-            Self::Stream => "s",
-            Self::Text => "t",
-            Self::Html => "h",
-        }
-    }
-}
-
 /// Encoded lines, each ended by a newline, ready to be stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chunk {
@@ -111,11 +91,7 @@ impl LogBuffer {
 
     /// Adds text to a stream. (Logs without streams take any.)
     pub fn push(&mut self, stream: Stream, text: &str) {
-        let stream = if self.kind == LogKind::Stream {
-            stream
-        } else {
-            Stream::Stdout
-        };
+        let stream = if self.kind == LogKind::Stream { stream } else { Stream::Stdout };
         let mut rest = text;
         while let Some(end) = rest.find('\n') {
             let (line, after) = (&rest[..end], &rest[end + 1..]);
@@ -150,10 +126,7 @@ impl LogBuffer {
         self.end_lines();
         if let Some(tail) = self.watch.take_tail() {
             self.store(Stream::Header, "");
-            self.store(
-                Stream::Header,
-                &format!("Final {} bytes follow below:", tail.bytes),
-            );
+            self.store(Stream::Header, &format!("Final {} bytes follow below:", tail.bytes));
             for (stream, line) in tail.lines {
                 self.store(stream, &line);
             }
@@ -162,11 +135,7 @@ impl LogBuffer {
 
     /// Bytes of whole lines that wait to be stored.
     pub fn pending_bytes(&self) -> usize {
-        self.full
-            .iter()
-            .map(|chunk| chunk.content.len())
-            .sum::<usize>()
-            + self.open.content.len()
+        self.full.iter().map(|chunk| chunk.content.len()).sum::<usize>() + self.open.content.len()
     }
 
     /// Whether a full chunk waits.
@@ -215,9 +184,7 @@ impl LogBuffer {
                 self.store(Stream::Header, "");
                 self.store(
                     Stream::Header,
-                    &format!(
-                        "Output exceeded {limit_bytes} bytes, remaining output has been truncated"
-                    ),
+                    &format!("Output exceeded {limit_bytes} bytes, remaining output has been truncated"),
                 );
             }
         }
@@ -309,11 +276,7 @@ mod tests {
         }
         let chunks = buffer.take();
         assert!(chunks.len() > 2);
-        assert!(
-            chunks
-                .iter()
-                .all(|chunk| chunk.content.len() <= MAX_CHUNK_BYTES)
-        );
+        assert!(chunks.iter().all(|chunk| chunk.content.len() <= MAX_CHUNK_BYTES));
         assert_eq!(chunks.iter().map(|chunk| chunk.lines).sum::<u32>(), 10_000);
         assert_eq!(text(&chunks).lines().count(), 10_000);
     }
@@ -327,27 +290,16 @@ mod tests {
         }
         buffer.finish();
         let chunks = buffer.take();
-        assert!(
-            chunks
-                .iter()
-                .all(|chunk| chunk.content.len() <= MAX_CHUNK_BYTES)
-        );
+        assert!(chunks.iter().all(|chunk| chunk.content.len() <= MAX_CHUNK_BYTES));
         let all = text(&chunks);
         assert_eq!(all.matches('é').count(), 409_600);
         assert!(all.lines().next().is_some_and(|line| line.ends_with(CUT)));
-        assert!(
-            all.lines()
-                .nth(1)
-                .is_some_and(|line| line[1..].starts_with(CUT))
-        );
+        assert!(all.lines().nth(1).is_some_and(|line| line[1..].starts_with(CUT)));
     }
 
     #[test]
     fn output_beyond_the_limit_is_dropped_and_the_tail_is_kept() {
-        let limits = LogLimits {
-            max_bytes: Some(20),
-            tail_bytes: Some(14),
-        };
+        let limits = LogLimits { max_bytes: Some(20), tail_bytes: Some(14) };
         let mut buffer = LogBuffer::new(LogKind::Stream, limits);
         for n in 0..100 {
             buffer.push(Stream::Stdout, &format!("line {n:03}\n"));

@@ -44,15 +44,7 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) const fn new(limits: LogLimits) -> Self {
-        Self {
-            limits,
-            seen: 0,
-            exceeded: false,
-            tail: Tail {
-                bytes: 0,
-                lines: VecDeque::new(),
-            },
-        }
+        Self { limits, seen: 0, exceeded: false, tail: Tail { bytes: 0, lines: VecDeque::new() } }
     }
 
     pub(super) fn admit(&mut self, stream: Stream, line: &str) -> Verdict {
@@ -93,12 +85,6 @@ impl Watch {
         if self.tail.lines.is_empty() {
             return None;
         }
-        Some(std::mem::replace(
-            &mut self.tail,
-            Tail {
-                bytes: 0,
-                lines: VecDeque::new(),
-            },
-        ))
+        Some(std::mem::replace(&mut self.tail, Tail { bytes: 0, lines: VecDeque::new() }))
     }
 }

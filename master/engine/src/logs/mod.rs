@@ -6,5 +6,5 @@
 pub mod buffer;
 pub mod limits;
 
-pub use buffer::{Chunk, LogBuffer, LogKind, Stream};
+pub use buffer::{Chunk, LogBuffer, Stream};
 pub use limits::LogLimits;

@@ -101,31 +101,16 @@ impl Git {
     ///
     /// # Errors
     /// As [`Git::run`].
-    pub(crate) async fn run_with_input(
-        &self,
-        args: &[&str],
-        input: Vec<u8>,
-    ) -> Result<Vec<u8>, GitError> {
+    pub(crate) async fn run_with_input(&self, args: &[&str], input: Vec<u8>) -> Result<Vec<u8>, GitError> {
         let command = name_of(args);
         match tokio::time::timeout(self.limit, self.run_unlimited(&command, args, input)).await {
             Ok(result) => result,
-            Err(_) => Err(GitError::TimedOut {
-                command,
-                limit: self.limit,
-            }),
+            Err(_) => Err(GitError::TimedOut { command, limit: self.limit }),
         }
     }
 
-    async fn run_unlimited(
-        &self,
-        command: &str,
-        args: &[&str],
-        input: Vec<u8>,
-    ) -> Result<Vec<u8>, GitError> {
-        let spawn_error = |source| GitError::Spawn {
-            program: self.program.display().to_string(),
-            source,
-        };
+    async fn run_unlimited(&self, command: &str, args: &[&str], input: Vec<u8>) -> Result<Vec<u8>, GitError> {
+        let spawn_error = |source| GitError::Spawn { program: self.program.display().to_string(), source };
         let mut child = Command::new(&self.program)
             .args(args)
             .current_dir(&self.dir)
@@ -156,18 +141,12 @@ impl Git {
                 let _ = pipe.shutdown().await;
             }
         };
-        let (_, output, errors) = tokio::join!(
-            feed,
-            read_capped(stdout, MAX_STDOUT_BYTES),
-            read_capped(stderr, MAX_STDERR_BYTES)
-        );
+        let (_, output, errors) =
+            tokio::join!(feed, read_capped(stdout, MAX_STDOUT_BYTES), read_capped(stderr, MAX_STDERR_BYTES));
         let (output, cut) = output.map_err(spawn_error)?;
         let (errors, _) = errors.map_err(spawn_error)?;
         if cut {
-            return Err(GitError::TooMuchOutput {
-                command: command.to_owned(),
-                limit_bytes: MAX_STDOUT_BYTES,
-            });
+            return Err(GitError::TooMuchOutput { command: command.to_owned(), limit_bytes: MAX_STDOUT_BYTES });
         }
         let status = child.wait().await.map_err(spawn_error)?;
         if status.success() {
@@ -199,18 +178,12 @@ fn name_of(args: &[&str]) -> String {
 
 /// Reads all, keeps at most `limit` bytes, and tells whether something was dropped. The pipe is read to its end, so
 /// that the process is not blocked by a full pipe; the deadline of the call bounds that.
-async fn read_capped(
-    pipe: Option<impl AsyncRead + Unpin>,
-    limit: usize,
-) -> Result<(Vec<u8>, bool), std::io::Error> {
+async fn read_capped(pipe: Option<impl AsyncRead + Unpin>, limit: usize) -> Result<(Vec<u8>, bool), std::io::Error> {
     let Some(mut pipe) = pipe else {
         return Ok((Vec::new(), false));
     };
     let mut kept = Vec::new();
-    (&mut pipe)
-        .take(limit as u64)
-        .read_to_end(&mut kept)
-        .await?;
+    (&mut pipe).take(limit as u64).read_to_end(&mut kept).await?;
     let mut rest = [0_u8; 8192];
     let mut cut = false;
     loop {
@@ -233,15 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_hangs_is_killed() {
-        let git = Git {
-            program: "sleep".into(),
-            dir: "/".into(),
-            env: Vec::new(),
-            limit: Duration::from_millis(50),
-        };
-        assert!(matches!(
-            git.run(&["30"]).await,
-            Err(GitError::TimedOut { .. })
-        ));
+        let git = Git { program: "sleep".into(), dir: "/".into(), env: Vec::new(), limit: Duration::from_millis(50) };
+        assert!(matches!(git.run(&["30"]).await, Err(GitError::TimedOut { .. })));
     }
 }

@@ -33,11 +33,7 @@ impl Mirror {
     ///
     /// # Errors
     /// If git fails.
-    pub(crate) async fn new_commits(
-        &self,
-        head: &str,
-        known: &BTreeSet<String>,
-    ) -> Result<Vec<String>, GitError> {
+    pub(crate) async fn new_commits(&self, head: &str, known: &BTreeSet<String>) -> Result<Vec<String>, GitError> {
         let mut input = format!("{head}\n");
         for revision in known.iter().filter(|r| is_revision(r)) {
             input.push_str(&format!("^{revision}\n"));
@@ -45,31 +41,18 @@ impl Mirror {
         let out = self
             .git()
             .run_with_input(
-                &[
-                    "rev-list",
-                    "--ignore-missing",
-                    "--first-parent",
-                    "--reverse",
-                    "--stdin",
-                ],
+                &["rev-list", "--ignore-missing", "--first-parent", "--reverse", "--stdin"],
                 input.into_bytes(),
             )
             .await?;
-        Ok(String::from_utf8_lossy(&out)
-            .lines()
-            .map(str::to_owned)
-            .collect())
+        Ok(String::from_utf8_lossy(&out).lines().map(str::to_owned).collect())
     }
 
     /// The details of these commits, in this order.
     ///
     /// # Errors
     /// If one of them is missing or git fails.
-    pub(crate) async fn commits(
-        &self,
-        revisions: &[String],
-        decode: Decode<'_>,
-    ) -> Result<Vec<Commit>, GitError> {
+    pub(crate) async fn commits(&self, revisions: &[String], decode: Decode<'_>) -> Result<Vec<Commit>, GitError> {
         if revisions.is_empty() {
             return Ok(Vec::new());
         }
@@ -98,15 +81,8 @@ impl Mirror {
 
 /// Takes apart what `git log -z` printed for these revisions. The end of a list of files is known by the start of the
 /// next record, which is `\x01` and the revision that must come next.
-fn parse_log(
-    out: &[u8],
-    revisions: &[String],
-    decode: Decode<'_>,
-) -> Result<Vec<Commit>, GitError> {
-    let malformed = |detail: &str| GitError::Malformed {
-        command: "log".to_owned(),
-        detail: detail.to_owned(),
-    };
+fn parse_log(out: &[u8], revisions: &[String], decode: Decode<'_>) -> Result<Vec<Commit>, GitError> {
+    let malformed = |detail: &str| GitError::Malformed { command: "log".to_owned(), detail: detail.to_owned() };
     let mut tokens = out.split(|b| *b == 0).peekable();
     let mut commits = Vec::with_capacity(revisions.len());
     for (i, revision) in revisions.iter().enumerate() {
@@ -114,11 +90,7 @@ fn parse_log(
         if start.strip_prefix(&[1]) != Some(revision.as_bytes()) {
             return Err(malformed("another commit was expected"));
         }
-        let mut field = || {
-            tokens
-                .next()
-                .ok_or_else(|| malformed("a commit without its fields"))
-        };
+        let mut field = || tokens.next().ok_or_else(|| malformed("a commit without its fields"));
         let author = decode(field()?);
         let committer = decode(field()?);
         let committed_at = std::str::from_utf8(field()?)
@@ -138,14 +110,7 @@ fn parse_log(
             }
             tokens.next();
         }
-        commits.push(Commit {
-            revision: revision.clone(),
-            author,
-            committer,
-            committed_at,
-            comments,
-            files,
-        });
+        commits.push(Commit { revision: revision.clone(), author, committer, committed_at, comments, files });
     }
     Ok(commits)
 }

@@ -60,14 +60,10 @@ impl Mirror {
                 .map_err(|source| GitError::Directory { path: dir, source })
         });
         prepared.await.unwrap_or_else(|_| {
-            Err(GitError::Directory {
-                path: git.dir.clone(),
-                source: std::io::Error::other("the task was cancelled"),
-            })
+            Err(GitError::Directory { path: git.dir.clone(), source: std::io::Error::other("the task was cancelled") })
         })?;
         if !git.dir.join("HEAD").exists() {
-            git.run(&["init", "--quiet", "--bare", "--template=", "."])
-                .await?;
+            git.run(&["init", "--quiet", "--bare", "--template=", "."]).await?;
         }
         Ok(Self { git, url })
     }
@@ -77,10 +73,7 @@ impl Mirror {
     /// # Errors
     /// If the remote cannot be asked.
     pub(crate) async fn default_branch(&self) -> Result<Option<String>, GitError> {
-        let out = self
-            .git
-            .run(&["ls-remote", "--symref", "--", &self.url, "HEAD"])
-            .await?;
+        let out = self.git.run(&["ls-remote", "--symref", "--", &self.url, "HEAD"]).await?;
         Ok(String::from_utf8_lossy(&out).lines().find_map(|line| {
             let (target, name) = line.strip_prefix("ref: ")?.split_once('\t')?;
             (name == "HEAD").then(|| target.to_owned())
@@ -104,10 +97,7 @@ impl Mirror {
             .lines()
             .filter_map(|line| line.split_once('\t'))
             .filter(|(revision, name)| is_revision(revision) && name.starts_with("refs/"))
-            .map(|(revision, name)| RemoteRef {
-                name: name.to_owned(),
-                revision: revision.to_owned(),
-            })
+            .map(|(revision, name)| RemoteRef { name: name.to_owned(), revision: revision.to_owned() })
             .collect();
         refs.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(refs)
@@ -119,8 +109,7 @@ impl Mirror {
     /// # Errors
     /// If one of them is not there any more or the transfer fails; the next poll asks again.
     pub(crate) async fn fetch(&self, refs: &[RemoteRef]) -> Result<Vec<RemoteRef>, GitError> {
-        let local: BTreeMap<String, &RemoteRef> =
-            refs.iter().map(|r| (local_name(&r.name), r)).collect();
+        let local: BTreeMap<String, &RemoteRef> = refs.iter().map(|r| (local_name(&r.name), r)).collect();
         if !refs.is_empty() {
             let mut specs = String::new();
             for (local, remote) in &local {
@@ -148,13 +137,8 @@ impl Mirror {
         }
         let (heads, stale) = self.heads(&local).await?;
         if !stale.is_empty() {
-            let deletes: String = stale
-                .iter()
-                .map(|name| format!("delete {name}\n"))
-                .collect();
-            self.git
-                .run_with_input(&["update-ref", "--stdin"], deletes.into_bytes())
-                .await?;
+            let deletes: String = stale.iter().map(|name| format!("delete {name}\n")).collect();
+            self.git.run_with_input(&["update-ref", "--stdin"], deletes.into_bytes()).await?;
         }
         Ok(heads)
     }
@@ -186,10 +170,7 @@ impl Mirror {
                 [_, "tag", _, "commit", revision] => revision,
                 _ => continue,
             };
-            heads.push(RemoteRef {
-                name: remote.name.clone(),
-                revision: (*commit).to_owned(),
-            });
+            heads.push(RemoteRef { name: remote.name.clone(), revision: (*commit).to_owned() });
         }
         heads.sort_by(|a, b| a.name.cmp(&b.name));
         Ok((heads, stale))
@@ -207,15 +188,7 @@ impl Mirror {
         }
         // Most servers refuse that for what no reference reaches; then it is an orphan for us too.
         self.git
-            .run(&[
-                "fetch",
-                "--quiet",
-                "--no-tags",
-                "--no-write-fetch-head",
-                "--",
-                &self.url,
-                revision,
-            ])
+            .run(&["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", &self.url, revision])
             .await
             .is_ok()
     }

@@ -63,15 +63,9 @@ pub(crate) async fn poll(
     report_pushes_without_commits: bool,
 ) -> Result<Findings, GitError> {
     let now = mirror.fetch(selected).await?;
-    let heads: Heads = now
-        .iter()
-        .map(|r| (r.name.clone(), r.revision.clone()))
-        .collect();
+    let heads: Heads = now.iter().map(|r| (r.name.clone(), r.revision.clone())).collect();
     let Some(before) = before else {
-        return Ok(Findings {
-            heads,
-            pushes: Vec::new(),
-        });
+        return Ok(Findings { heads, pushes: Vec::new() });
     };
     let mut known: BTreeSet<String> = before.values().cloned().collect();
     let mut pushes = Vec::new();
@@ -87,15 +81,8 @@ pub(crate) async fn poll(
         let mut revisions = if orphaned {
             // The old head is gone here and there, so what is new cannot be told. Reporting all of the history would
             // flood the farm; the head is what matters.
-            tracing::warn!(
-                reference = remote.name,
-                "the last seen head is gone, only the new head is reported"
-            );
-            if known.contains(&remote.revision) {
-                Vec::new()
-            } else {
-                vec![remote.revision.clone()]
-            }
+            tracing::warn!(reference = remote.name, "the last seen head is gone, only the new head is reported");
+            if known.contains(&remote.revision) { Vec::new() } else { vec![remote.revision.clone()] }
         } else {
             mirror.new_commits(&remote.revision, &known).await?
         };
@@ -104,10 +91,7 @@ pub(crate) async fn poll(
         }
         known.insert(remote.revision.clone());
         if !revisions.is_empty() {
-            pushes.push(Push {
-                reference: remote.name.clone(),
-                revisions,
-            });
+            pushes.push(Push { reference: remote.name.clone(), revisions });
         }
     }
     Ok(Findings { heads, pushes })

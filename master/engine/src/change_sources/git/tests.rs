@@ -15,9 +15,7 @@ struct Remote {
 
 impl Remote {
     fn new() -> Self {
-        let remote = Self {
-            dir: tempfile::tempdir().expect("a temporary directory"),
-        };
+        let remote = Self { dir: tempfile::tempdir().expect("a temporary directory") };
         sh(
             remote.dir.path(),
             "git init -q --bare -b main repo.git && git init -q -b main wc && cd wc && git remote add origin ../repo.git",
@@ -68,17 +66,11 @@ async fn messages(mirror: &Mirror, findings: &Findings) -> Vec<String> {
     let mut messages = Vec::new();
     for push in &findings.pushes {
         let commits = mirror
-            .commits(&push.revisions, &|b| {
-                String::from_utf8_lossy(b).into_owned()
-            })
+            .commits(&push.revisions, &|b| String::from_utf8_lossy(b).into_owned())
             .await
             .expect("the commits are there");
         for commit in commits {
-            messages.push(format!(
-                "{}: {}",
-                super::mirror::branch_name(&push.reference),
-                commit.comments
-            ));
+            messages.push(format!("{}: {}", super::mirror::branch_name(&push.reference), commit.comments));
         }
     }
     messages
@@ -89,24 +81,14 @@ async fn the_first_poll_only_records_and_later_ones_report_in_order() {
     let remote = Remote::new();
     remote.sh("c a one; c b two; git push -q origin main");
     let mirror = remote.mirror("m").await;
-    assert_eq!(
-        mirror
-            .default_branch()
-            .await
-            .expect("a default branch")
-            .as_deref(),
-        Some("refs/heads/main")
-    );
+    assert_eq!(mirror.default_branch().await.expect("a default branch").as_deref(), Some("refs/heads/main"));
     let first = look(&mirror, Listing::Heads, None, true).await;
     assert!(first.pushes.is_empty());
     assert_eq!(first.heads.len(), 1);
 
     remote.sh("c c three; c d four; git push -q origin main");
     let second = look(&mirror, Listing::Heads, Some(&first.heads), false).await;
-    assert_eq!(
-        messages(&mirror, &second).await,
-        ["main: three", "main: four"]
-    );
+    assert_eq!(messages(&mirror, &second).await, ["main: three", "main: four"]);
 
     remote.sh("git checkout -q -b topic; c e t1; git push -q origin topic main:same");
     let third = look(&mirror, Listing::Heads, Some(&second.heads), false).await;
@@ -124,14 +106,9 @@ async fn merges_forced_pushes_and_deleted_branches() {
 
     remote.sh("git checkout -q -b side; c s s1; c s s2; git checkout -q main; c m m1; git merge -q --no-ff -m merged side; git push -q origin main");
     let found = look(&mirror, Listing::Heads, Some(&heads), false).await;
-    assert_eq!(
-        messages(&mirror, &found).await,
-        ["main: m1", "main: merged"]
-    );
+    assert_eq!(messages(&mirror, &found).await, ["main: m1", "main: merged"]);
     let merge = mirror
-        .commits(&found.pushes[0].revisions[1..], &|b| {
-            String::from_utf8_lossy(b).into_owned()
-        })
+        .commits(&found.pushes[0].revisions[1..], &|b| String::from_utf8_lossy(b).into_owned())
         .await
         .expect("the commit");
     assert_eq!(merge[0].files, ["s"]);
@@ -156,9 +133,7 @@ async fn merges_forced_pushes_and_deleted_branches() {
 async fn a_new_working_directory_goes_on_where_the_old_one_stopped() {
     let remote = Remote::new();
     remote.sh("c a one; c a two; git push -q origin main");
-    let heads = look(&remote.mirror("m").await, Listing::Heads, None, false)
-        .await
-        .heads;
+    let heads = look(&remote.mirror("m").await, Listing::Heads, None, false).await.heads;
     remote.sh("c a three; git push -q origin main");
     let other = remote.mirror("other").await;
     let found = look(&other, Listing::Heads, Some(&heads), false).await;
@@ -189,35 +164,21 @@ async fn odd_file_names_and_messages_survive() {
     let mirror = remote.mirror("m").await;
     let all = mirror.ls_remote(Listing::All).await.expect("ls-remote");
     mirror.fetch(&all).await.expect("fetch");
-    let revisions = mirror
-        .new_commits(&all[0].revision, &Default::default())
-        .await
-        .expect("rev-list");
-    let commits = mirror
-        .commits(&revisions, &|b| String::from_utf8_lossy(b).into_owned())
-        .await
-        .expect("the commits");
+    let revisions = mirror.new_commits(&all[0].revision, &Default::default()).await.expect("rev-list");
+    let commits = mirror.commits(&revisions, &|b| String::from_utf8_lossy(b).into_owned()).await.expect("the commits");
     assert_eq!(commits.len(), 4);
     assert_eq!(commits[1].comments, "two\n\nwith a body\nand ü");
     let mut files = commits[1].files.clone();
     files.sort();
     assert_eq!(files, ["-rf", "d 1/x\ny", "ü"]);
-    assert_eq!(
-        (commits[2].comments.as_str(), commits[2].files.len()),
-        ("", 0)
-    );
+    assert_eq!((commits[2].comments.as_str(), commits[2].files.len()), ("", 0));
     assert_eq!(commits[3].files, ["z"]);
 }
 
 #[tokio::test]
 async fn a_url_that_looks_like_an_option_is_only_a_bad_url() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let git = Git {
-        program: "git".into(),
-        dir: dir.path().join("m"),
-        env: Vec::new(),
-        limit: Duration::from_secs(60),
-    };
+    let git = Git { program: "git".into(), dir: dir.path().join("m"), env: Vec::new(), limit: Duration::from_secs(60) };
     let touched = dir.path().join("touched");
     let url = format!("--upload-pack=touch {};", touched.display());
     let mirror = Mirror::open(git, url).await.expect("the mirror opens");
@@ -235,10 +196,7 @@ async fn progress_within_a_push_is_remembered() {
     let found = look(&mirror, Listing::Heads, Some(&before), false).await;
     let partial = found.heads_after(&before, 0, 3);
     let rest = look(&mirror, Listing::Heads, Some(&partial), false).await;
-    assert_eq!(
-        messages(&mirror, &rest).await,
-        ["main: m4", "main: m5", "z: z1"]
-    );
+    assert_eq!(messages(&mirror, &rest).await, ["main: m4", "main: m5", "z: z1"]);
     let partial = found.heads_after(&before, 0, 5);
     let rest = look(&mirror, Listing::Heads, Some(&partial), false).await;
     assert_eq!(messages(&mirror, &rest).await, ["z: z1"]);
