@@ -1,0 +1,62 @@
+//! Every setting: its key, its default, what it is for. `effective()` and the manual list them from
+//! here.
+
+/// How a value is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Show {
+    /// As it is.
+    Plain,
+    /// Without the password of a URL.
+    Url,
+    /// Not at all.
+    Hidden,
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    /// The default as text; empty for "not set".
+    pub(super) default: &'static str,
+    pub(super) show: Show,
+    pub(super) doc: &'static str,
+}
+
+const fn key(name: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key { name, default, show: Show::Plain, doc }
+}
+
+const fn url(name: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key { name, default, show: Show::Url, doc }
+}
+
+const fn hidden(name: &'static str, doc: &'static str) -> Key {
+    Key { name, default: "", show: Show::Hidden, doc }
+}
+
+/// All settings, in the order in which they are shown.
+pub(super) const KEYS: &[Key] = &[
+    key("master.name", "", "name of this replica in the cluster; the host name and the base directory if not set"),
+    key("master.basedir", ".", "directory that relative paths start from"),
+    key("farm.config_file", "master.cfg", "the farm config, relative to the base directory"),
+    hidden("farm.storage_key", "key that encrypts the stored versions of the farm config"),
+    key("farm.storage_key_file", "", "file that holds farm.storage_key"),
+    url("database.url", "", "sqlite:///file or postgres://user@host/name; c['db'] of the farm config if not set"),
+    key("database.url_file", "", "file that holds database.url"),
+    key("database.pool_size", "10", "connections of this replica"),
+    key("database.connect_timeout", "30s", "how long to wait for a connection"),
+    url("broker.url", "memory:", "memory:, redis://... or amqp://..."),
+    key("broker.url_file", "", "file that holds broker.url"),
+    key("web.listen", "", "address of the web server; c['www']['port'] of the farm config if not set"),
+    key("worker.listen", "", "address for workers; c['protocols'] of the farm config if not set"),
+    key("cluster.check_in_interval", "5s", "how often a master shows that it lives"),
+    key("cluster.expire_after", "20s", "how long a silent master is believed alive"),
+    key("cluster.rescan_interval", "10s", "how often the database is searched for what a lost hint would have told"),
+    key("shutdown.drain_timeout", "60s", "how long running builds may go on after SIGTERM"),
+    key("telemetry.log_format", "text", "text or json"),
+    key("telemetry.log_level", "info", "a level, or directives such as info,buildguild_engine=debug"),
+    key("evaluator.processes", "2", "processes that evaluate the farm config's functions"),
+    key("evaluator.call_timeout", "10s", "how long one function may take"),
+    key("evaluator.load_timeout", "60s", "how long loading the farm config may take"),
+    key("evaluator.memory_limit_mb", "512", "address space of one evaluator process, in MiB"),
+];
