@@ -49,21 +49,12 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// An error at a place.
     pub fn error(place: Place, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Error,
-            message: message.into(),
-            place,
-            source_line: String::new(),
-            help: None,
-        }
+        Self { severity: Severity::Error, message: message.into(), place, source_line: String::new(), help: None }
     }
 
     /// A warning at a place.
     pub fn warning(place: Place, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::error(place, message)
-        }
+        Self { severity: Severity::Warning, ..Self::error(place, message) }
     }
 
     /// The same with a hint.

@@ -1,4 +1,17 @@
-//! Skeleton.
+#![doc = include_str!("../README.md")]
+
 mod diagnostic;
+mod evaluator;
 mod lang;
+mod loaded;
+mod settings;
+mod source;
+
 pub use diagnostic::{Diagnostic, Place, Severity, render_all};
+pub use evaluator::{EvaluatorOptions, Evaluators};
+pub use loaded::{CallError, LoadedFarm, StepAdvance, StepEffect};
+pub use settings::{
+    BrokerSettings, ClusterSettings, DatabaseSettings, ENV_PREFIX, EffectiveSetting, EvaluatorSettings, FarmSettings,
+    LogFormat, MasterSettings, Origin, Secret, Settings, SettingsError, TelemetrySettings,
+};
+pub use source::{FarmBundle, FarmSource, Input};

@@ -1,1 +1,1 @@
-mod object;
+//! The language: Starlark with Buildbot's classes.

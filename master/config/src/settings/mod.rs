@@ -5,14 +5,14 @@
 mod keys;
 mod secret;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::Source as _;
 
-pub use self::secret::Secret;
 use self::keys::{KEYS, Key, Show};
+pub use self::secret::Secret;
 use crate::diagnostic::suggest;
 
 /// The prefix of environment variables that are settings.
@@ -190,23 +190,20 @@ impl Settings {
     ///
     /// # Errors
     /// Every unknown key and bad value, together.
-    pub fn load(
-        file: Option<&Path>,
-        env: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, SettingsError> {
+    pub fn load(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Self, SettingsError> {
         let mut problems = Vec::new();
         let mut values: BTreeMap<&'static str, (String, Origin)> = BTreeMap::new();
+        let mut in_file = BTreeSet::new();
         let mut builder = config::Config::builder();
         for key in KEYS.iter().filter(|k| !k.default.is_empty()) {
             builder = builder.set_default(key.name, key.default).map_err(SettingsError::Combine)?;
         }
         if let Some(path) = file {
             let source = config::File::new(&path.to_string_lossy(), config::FileFormat::Toml);
-            let map = source
-                .collect()
-                .map_err(|source| SettingsError::File { path: path.to_owned(), source })?;
+            let map = source.collect().map_err(|source| SettingsError::File { path: path.to_owned(), source })?;
             for (name, _) in flatten("", map) {
                 check_known(&name, &format!("{}: ", path.display()), &name, &mut problems);
+                in_file.insert(name);
             }
             builder = builder.add_source(source);
         }
@@ -225,7 +222,7 @@ impl Settings {
             let variable = env_name(key.name);
             let origin = if env.contains_key(&variable) {
                 Origin::Env(variable)
-            } else if value.origin().is_some() {
+            } else if in_file.contains(key.name) {
                 Origin::File(file.map(Path::to_owned).unwrap_or_default())
             } else {
                 Origin::Default
@@ -396,19 +393,12 @@ impl Reader {
                     .to_owned(),
             );
         }
-        if self.problems.is_empty() {
-            Ok(settings)
-        } else {
-            Err(SettingsError::Invalid(self.problems))
-        }
+        if self.problems.is_empty() { Ok(settings) } else { Err(SettingsError::Invalid(self.problems)) }
     }
 }
 
 fn effective(key: &Key, values: &BTreeMap<&'static str, (String, Origin)>) -> EffectiveSetting {
-    let (value, origin) = values
-        .get(key.name)
-        .cloned()
-        .unwrap_or((String::new(), Origin::Default));
+    let (value, origin) = values.get(key.name).cloned().unwrap_or((String::new(), Origin::Default));
     let value = match key.show {
         Show::Plain => value,
         Show::Url => secret::redact_url(&value),
@@ -420,10 +410,8 @@ fn effective(key: &Key, values: &BTreeMap<&'static str, (String, Origin)>) -> Ef
 
 /// `host:basedir`, as Buildbot names its masters.
 fn default_name(basedir: &Path) -> String {
-    let host = nix::unistd::gethostname()
-        .ok()
-        .and_then(|h| h.into_string().ok())
-        .unwrap_or_else(|| "localhost".to_owned());
+    let host =
+        nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok()).unwrap_or_else(|| "localhost".to_owned());
     format!("{host}:{}", basedir.display())
 }
 
@@ -456,8 +444,11 @@ mod tests {
     fn later_sources_win_and_origins_are_told() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let file = dir.path().join("buildguild.toml");
-        std::fs::write(&file, "[cluster]\ncheck_in_interval = \"2s\"\nrescan_interval = 3\n[database]\nurl = \"postgres://u:pw@h/d\"\n")
-            .expect("write");
+        std::fs::write(
+            &file,
+            "[cluster]\ncheck_in_interval = \"2s\"\nrescan_interval = 3\n[database]\nurl = \"postgres://u:pw@h/d\"\n",
+        )
+        .expect("write");
         let s = Settings::load(Some(&file), env(&[("BUILDGUILD__CLUSTER__RESCAN_INTERVAL", "250ms"), ("HOME", "/")]))
             .expect("settings");
         assert_eq!(s.cluster.check_in_interval, Duration::from_secs(2));
