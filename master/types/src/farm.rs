@@ -5,6 +5,8 @@
 
 mod builders;
 mod changes;
+pub mod filter;
+pub mod force;
 mod global;
 mod schedulers;
 mod steps;
