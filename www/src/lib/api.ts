@@ -1,0 +1,158 @@
+/**
+ * The REST client: reads (`GET`, always a list under the plural name) and control calls (JSON-RPC `POST`).
+ *
+ * Every failure becomes an `ApiError` whose `kind` says what a person can do about it; pages never look at statuses.
+ */
+
+export type ApiErrorKind = "unreachable" | "not-found" | "forbidden" | "invalid" | "unsupported" | "server";
+
+export class ApiError extends Error {
+  readonly kind: ApiErrorKind;
+  readonly status: number;
+  /** For refused force values: full field name → what is wrong with it. */
+  readonly fields: Record<string, string>;
+
+  constructor(kind: ApiErrorKind, status: number, message: string, fields: Record<string, string> = {}) {
+    super(message);
+    this.name = "ApiError";
+    this.kind = kind;
+    this.status = status;
+    this.fields = fields;
+  }
+}
+
+export type QueryValue = string | number | boolean | readonly (string | number)[] | undefined;
+export type Query = Record<string, QueryValue>;
+
+export interface Page<T> {
+  items: T[];
+  /** The number of items that match, or null where the server does not say. */
+  total: number | null;
+}
+
+export type FetchLike = (input: string, init?: RequestInit) => Promise<Response>;
+
+function kindOf(status: number): ApiErrorKind {
+  if (status === 404) return "not-found";
+  if (status === 401 || status === 403) return "forbidden";
+  if (status === 501) return "unsupported";
+  if (status >= 400 && status < 500) return "invalid";
+  return "server";
+}
+
+/** Encodes a query; repeated parameters come from lists, and undefined ones are left out. */
+export function encodeQuery(query: Query): string {
+  const params = new URLSearchParams();
+  for (const [key, value] of Object.entries(query)) {
+    if (value === undefined) continue;
+    for (const one of Array.isArray(value) ? value : [value]) params.append(key, String(one));
+  }
+  const text = params.toString();
+  return text === "" ? "" : `?${text}`;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+export class Api {
+  readonly #root: string;
+  readonly #fetch: FetchLike;
+  #nextId = 1;
+  /** Server time minus browser time in seconds, from the last answer's `Date`: running times must not trust the browser's clock. */
+  clockOffset = 0;
+
+  /** `root` is the address of `/api/v2`, without a slash at its end. */
+  constructor(root: string, fetchLike: FetchLike = (input, init) => fetch(input, init)) {
+    this.#root = root;
+    this.#fetch = fetchLike;
+  }
+
+  /** The address of an API path, for links (downloads). */
+  href(path: string): string {
+    return `${this.#root}/${path}`;
+  }
+
+  async #request(path: string, init: RequestInit): Promise<Response> {
+    let response: Response;
+    try {
+      response = await this.#fetch(this.href(path), { credentials: "same-origin", ...init });
+    } catch (cause) {
+      if (cause instanceof DOMException && cause.name === "AbortError") throw cause;
+      throw new ApiError("unreachable", 0, "The server cannot be reached.");
+    }
+    const date = Date.parse(response.headers.get("Date") ?? "");
+    if (!Number.isNaN(date)) {
+      const offset = Math.round((date - Date.now()) / 1000);
+      // `Date` has whole seconds: differences of one are noise.
+      this.clockOffset = Math.abs(offset) <= 1 ? 0 : offset;
+    }
+    return response;
+  }
+
+  /** Reads a collection, or a single resource as a list of one. */
+  async list<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<Page<T>> {
+    const response = await this.#request(path + encodeQuery(query), {
+      headers: { Accept: "application/json" },
+      ...(signal ? { signal } : {}),
+    });
+    const body: unknown = await response.json().catch(() => null);
+    if (!response.ok) {
+      const text = isRecord(body) && typeof body["error"] === "string" ? body["error"] : response.statusText;
+      throw new ApiError(kindOf(response.status), response.status, text);
+    }
+    const meta = isRecord(body) && isRecord(body["meta"]) ? body["meta"] : {};
+    const total = typeof meta["total"] === "number" ? meta["total"] : null;
+    const items = isRecord(body) ? Object.entries(body).find(([key]) => key !== "meta")?.[1] : undefined;
+    if (!Array.isArray(items)) throw new ApiError("server", response.status, "The server's answer has no list.");
+    return { items: items as T[], total };
+  }
+
+  /** Reads a single resource. */
+  async one<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> {
+    const page = await this.list<T>(path, query, signal);
+    const item = page.items[0];
+    if (item === undefined) throw new ApiError("not-found", 404, `nothing at ${path}`);
+    return item;
+  }
+
+  /** A control call. Resolves to its result. */
+  async control(path: string, method: string, params: Record<string, unknown> = {}): Promise<unknown> {
+    const response = await this.#request(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", Accept: "application/json" },
+      body: JSON.stringify({ jsonrpc: "2.0", id: this.#nextId++, method, params }),
+    });
+    const body: unknown = await response.json().catch(() => null);
+    if (response.ok && isRecord(body) && "result" in body) return body["result"];
+    const error = isRecord(body) ? body["error"] : undefined;
+    const message = isRecord(error) ? error["message"] : error;
+    if (isRecord(message)) {
+      const fields = Object.fromEntries(Object.entries(message).map(([name, text]) => [name, String(text)]));
+      throw new ApiError("invalid", response.status, "Some values were refused.", fields);
+    }
+    throw new ApiError(
+      kindOf(response.status),
+      response.status,
+      typeof message === "string" ? message : response.statusText,
+    );
+  }
+}
+
+/** A sentence for a person: what failed and what can be done. */
+export function explain(error: unknown): string {
+  if (!(error instanceof ApiError)) return error instanceof Error ? error.message : String(error);
+  switch (error.kind) {
+    case "unreachable":
+      return error.message;
+    case "forbidden":
+      return `Not allowed: ${error.message}. Log in as a user with that role, or have an administrator change c['www']['authz'] in master.cfg.`;
+    case "not-found":
+      return `Not found: ${error.message}`;
+    case "unsupported":
+    case "invalid":
+      return `The server refused this: ${error.message}`;
+    case "server":
+      return `The server failed (${error.status}): ${error.message}`;
+  }
+}

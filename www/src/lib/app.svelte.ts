@@ -1,0 +1,88 @@
+/** What every component shares: the REST client, the WebSocket, the site's configuration, the clock and the route. */
+
+import { Api } from "./api";
+import { parseQuery, parseRoute, type Route } from "./route";
+import { LiveSocket, type ConnectionState, type SocketLike } from "./socket";
+import type { SiteConfig } from "./types";
+
+const base = new URL("./", document.baseURI);
+
+export const api = new Api(new URL("api/v2", base).href);
+
+function openSocket(): SocketLike {
+  const url = new URL("ws", base);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  const socket = new WebSocket(url);
+  const like: SocketLike = {
+    send: (data) => socket.send(data),
+    close: () => socket.close(),
+    onopen: null,
+    onclose: null,
+    onmessage: null,
+  };
+  socket.onopen = () => like.onopen?.();
+  socket.onclose = () => like.onclose?.();
+  socket.onmessage = (event: MessageEvent) => like.onmessage?.(event);
+  return like;
+}
+
+export const socket = new LiveSocket({ open: openSocket });
+
+const NO_CONFIG: SiteConfig = {
+  title: "Buildguild",
+  titleURL: "",
+  buildbotURL: base.href,
+  multiMaster: false,
+  versions: [],
+  auth: { name: "NoAuth" },
+  user: { anonymous: true },
+};
+
+class App {
+  connection = $state<ConnectionState>("connecting");
+  config = $state.raw<SiteConfig>(NO_CONFIG);
+  route = $state.raw<Route>(parseRoute(location.hash));
+  query = $state.raw<URLSearchParams>(parseQuery(location.hash));
+  /** Seconds since the epoch by the server's clock, once a second. */
+  now = $state(Math.floor(Date.now() / 1000));
+}
+
+export const app = new App();
+
+async function loadConfig(): Promise<void> {
+  const given = (window as { buildbotFrontendConfig?: SiteConfig }).buildbotFrontendConfig;
+  if (given) {
+    app.config = { ...NO_CONFIG, ...given };
+    return;
+  }
+  try {
+    const response = await fetch(new URL("config", base), { headers: { Accept: "application/json" } });
+    if (response.ok) app.config = { ...NO_CONFIG, ...((await response.json()) as SiteConfig) };
+  } catch {
+    // The page works without; the banner already says that the server cannot be reached.
+  }
+}
+
+/** Starts everything that lives as long as the page. */
+export function startApp(): void {
+  socket.onState((state) => (app.connection = state));
+  socket.start();
+  addEventListener("hashchange", () => {
+    app.route = parseRoute(location.hash);
+    app.query = parseQuery(location.hash);
+  });
+  addEventListener("online", () => socket.retryNow());
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "visible") socket.retryNow();
+  });
+  setInterval(() => (app.now = Math.floor(Date.now() / 1000) + api.clockOffset), 1000);
+  void loadConfig();
+}
+
+/** The login address that leads back to this page. */
+export function loginHref(): string {
+  const target = location.hash.replace(/^#/, "") || "/";
+  return new URL(`auth/login?redirect=${encodeURIComponent(target)}`, base).href;
+}
+
+export const logoutHref = new URL("auth/logout", base).href;

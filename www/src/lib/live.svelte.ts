@@ -1,0 +1,81 @@
+/** Runes around live queries: state that components read, kept up to date for as long as they are shown. */
+
+import { socket } from "./app.svelte";
+import { Collection, type CollectionOptions } from "./collection";
+import { LiveQuery } from "./livequery";
+import type { LiveEvent } from "./topic";
+
+export interface LiveListSpec<T extends object> extends CollectionOptions<T> {
+  paths: readonly string[];
+  load: (signal: AbortSignal) => Promise<readonly T[]>;
+}
+
+export class LiveList<T extends object> {
+  items = $state.raw<T[]>([]);
+  /** False until the first answer. */
+  loaded = $state(false);
+  error = $state.raw<unknown>(null);
+  #query: LiveQuery<readonly T[]> | null = null;
+
+  /** `spec` is read again, and the list starts over, when the state it depends on changes; null means nothing to show. */
+  constructor(spec: () => LiveListSpec<T> | null) {
+    $effect(() => {
+      const current = spec();
+      // What is shown stays until the first answer to the new question.
+      if (current === null) return undefined;
+      const collection = new Collection<T>(current);
+      const query = new LiveQuery<readonly T[]>(socket, {
+        paths: current.paths,
+        load: current.load,
+        reset: (items) => collection.reset(items),
+        apply: (event) => collection.apply(event),
+        changed: () => {
+          this.items = [...collection.items()];
+          this.loaded = true;
+          this.error = null;
+        },
+        failed: (error) => (this.error = error),
+      });
+      this.#query = query;
+      query.start();
+      return () => query.stop();
+    });
+  }
+
+  refresh(): void {
+    this.#query?.refresh();
+  }
+}
+
+export interface LiveValueSpec<T> {
+  paths: readonly string[];
+  load: (signal: AbortSignal) => Promise<T>;
+  apply: (value: T, event: LiveEvent) => T;
+}
+
+/** One thing instead of many, with its own way to apply an event. */
+export class LiveValue<T> {
+  value = $state.raw<T | null>(null);
+  error = $state.raw<unknown>(null);
+
+  constructor(spec: () => LiveValueSpec<T> | null) {
+    $effect(() => {
+      const current = spec();
+      if (current === null) return undefined;
+      let value: T;
+      const query = new LiveQuery<T>(socket, {
+        paths: current.paths,
+        load: current.load,
+        reset: (next) => (value = next),
+        apply: (event) => (value = current.apply(value, event)),
+        changed: () => {
+          this.value = value;
+          this.error = null;
+        },
+        failed: (error) => (this.error = error),
+      });
+      query.start();
+      return () => query.stop();
+    });
+  }
+}
