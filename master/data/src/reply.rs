@@ -1,0 +1,72 @@
+//! What the endpoint tree answers.
+
+use std::fmt;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use serde_json::Value;
+
+use crate::error::DataError;
+
+/// The answer to a read.
+#[derive(Debug)]
+pub enum Reply {
+    /// Resources, as the API's JSON.
+    Items(Items),
+    /// A download: the text of a log, or the value of a piece of build data.
+    Raw(Raw),
+}
+
+impl Reply {
+    /// The items of a reply that is no download.
+    pub fn into_items(self) -> Option<Items> {
+        match self {
+            Self::Items(items) => Some(items),
+            Self::Raw(_) => None,
+        }
+    }
+}
+
+/// Resources of one type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Items {
+    /// The plural name of the resource type: the key of the list in the API's answer.
+    pub plural: &'static str,
+    /// The resources; exactly one if the path names a single resource.
+    pub items: Vec<Value>,
+    /// `meta.total` of a collection; `None` for a single resource, whose `meta` is empty.
+    pub total: Option<u64>,
+}
+
+impl Items {
+    /// The body of the API's answer: `{<plural>: [...], "meta": {...}}`.
+    pub fn into_json(self) -> Value {
+        let meta = match self.total {
+            Some(total) => serde_json::json!({ "total": total }),
+            None => serde_json::json!({}),
+        };
+        let mut body = serde_json::Map::with_capacity(2);
+        body.insert(self.plural.to_owned(), Value::Array(self.items));
+        body.insert("meta".to_owned(), meta);
+        Value::Object(body)
+    }
+}
+
+/// A download.
+pub struct Raw {
+    /// The media type, with its character set if it is text.
+    pub mime_type: &'static str,
+    /// The name under which a browser saves it; `None` for what is shown in place.
+    pub filename: Option<String>,
+    /// The bytes. Dropping the stream ends the reading.
+    pub body: BoxStream<'static, Result<Bytes, DataError>>,
+}
+
+impl fmt::Debug for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Raw")
+            .field("mime_type", &self.mime_type)
+            .field("filename", &self.filename)
+            .finish_non_exhaustive()
+    }
+}
