@@ -3,3 +3,4 @@
 mod change_sources;
 pub mod logs;
 pub mod render;
+pub mod workers;
