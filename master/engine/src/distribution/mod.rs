@@ -1,0 +1,3 @@
+//! Distribution: which waiting requests start now, on which workers of this replica.
+
+pub mod handover;
