@@ -1,0 +1,90 @@
+//! A database of its own for each test.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use test_servers::Postgres;
+
+/// Which database a test runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// A file, for one master.
+    Sqlite,
+    /// A database on a PostgreSQL server, for any number of masters.
+    Postgres,
+}
+
+/// A database made for one test.
+#[derive(Debug)]
+pub struct TestDatabase {
+    url: String,
+    /// The server's administrative URL, to drop the database by.
+    server: Option<(String, String)>,
+}
+
+impl TestDatabase {
+    /// A new, empty database; `directory` is where a file goes.
+    ///
+    /// # Errors
+    /// If the server cannot be started or refuses.
+    pub fn create(database: Database, directory: &Path) -> Result<Self> {
+        match database {
+            Database::Sqlite => {
+                Ok(Self { url: format!("sqlite:///{}", directory.join("state.sqlite").display()), server: None })
+            }
+            Database::Postgres => {
+                static COUNT: AtomicU32 = AtomicU32::new(0);
+                let server = postgres_url()?;
+                let name = format!("it_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+                psql(&server, &format!("CREATE DATABASE {name}"))?;
+                let (base, _) = server.rsplit_once('/').context("a URL without a database")?;
+                Ok(Self { url: format!("{base}/{name}"), server: Some((server, name)) })
+            }
+        }
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Runs a statement on a PostgreSQL database and gives what it printed: rows as lines, columns separated by `|`.
+    ///
+    /// # Errors
+    /// If the statement fails, or the database is no PostgreSQL.
+    pub fn sql(&self, statement: &str) -> Result<String> {
+        ensure!(self.server.is_some(), "only PostgreSQL is asked directly");
+        psql(&self.url, statement)
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        if let Some((server, name)) = &self.server {
+            // Force: a master that was killed may have left connections behind.
+            let _ = psql(server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        }
+    }
+}
+
+/// The administrative URL of the server that `cargo xtask test` started, or of one of our own.
+fn postgres_url() -> Result<String> {
+    if let Ok(url) = std::env::var("BUILDGUILD_TEST_POSTGRES_URL") {
+        return Ok(url);
+    }
+    static SERVER: OnceLock<Postgres> = OnceLock::new();
+    if SERVER.get().is_none() {
+        // A race starts a second server, which is dropped at once: harmless.
+        let _ = SERVER.set(Postgres::start()?);
+    }
+    Ok(SERVER.get().context("the server was just set")?.url("postgres"))
+}
+
+fn psql(url: &str, statement: &str) -> Result<String> {
+    let output = Command::new("psql").args([url, "-qAtc", statement]).output().context("psql is not installed")?;
+    ensure!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

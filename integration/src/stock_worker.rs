@@ -1,0 +1,97 @@
+//! Stock `buildbot-worker` from PyPI.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+/// The Python environment that `cargo xtask test` sets up.
+///
+/// # Errors
+/// If it is not there.
+pub fn buildbot_environment() -> Result<PathBuf> {
+    let venv = std::env::var_os("BUILDGUILD_BUILDBOT_VENV").map(PathBuf::from).or_else(|| {
+        let cache = std::env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+        Some(cache.join("buildguild/venv"))
+    });
+    let venv = venv.context("neither BUILDGUILD_BUILDBOT_VENV nor HOME is set")?;
+    ensure!(
+        venv.join("bin/buildbot-worker").exists(),
+        "no stock Buildbot in {}: `cargo xtask test` installs it",
+        venv.display()
+    );
+    Ok(venv)
+}
+
+/// A stock worker.
+#[derive(Debug)]
+pub struct StockWorker {
+    directory: PathBuf,
+    program: PathBuf,
+    process: Option<Child>,
+}
+
+impl StockWorker {
+    /// Makes a worker's directory with `buildbot-worker create-worker`; does not start it.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub fn create(directory: &Path, port: u16, name: &str, password: &str) -> Result<Self> {
+        let venv = buildbot_environment()?;
+        let program = venv.join("bin/twistd");
+        let output = Command::new(venv.join("bin/buildbot-worker"))
+            .args(["create-worker", "--protocol=msgpack_experimental_v7", "--relocatable", "--quiet"])
+            .arg(directory)
+            .args([&format!("127.0.0.1:{port}"), name, password])
+            .output()?;
+        ensure!(output.status.success(), "create-worker: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(Self { directory: directory.to_path_buf(), program, process: None })
+    }
+
+    /// Starts it in the foreground, so that it can be killed by its process id.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start(&mut self) -> Result<()> {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.directory.join("output.log"))?;
+        let child = Command::new(&self.program)
+            .args(["--nodaemon", "--no_save", "--pidfile=", "--python=buildbot.tac"])
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        self.process = Some(child);
+        Ok(())
+    }
+
+    /// Its base directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        let read = |name: &str| std::fs::read_to_string(self.directory.join(name)).unwrap_or_default();
+        read("output.log") + &read("twistd.log")
+    }
+
+    /// Kills it with SIGKILL.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("not running")?;
+        process.kill()?;
+        process.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for StockWorker {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
