@@ -5,7 +5,20 @@ import { defineConfig } from "vite";
 const server = process.env["BUILDGUILD_URL"] ?? "http://127.0.0.1:8010";
 const paths = ["/api", "/ws", "/config", "/auth", "/avatar"];
 const proxy = Object.fromEntries(
-  paths.map((path) => [path, { target: server, ws: path === "/ws", changeOrigin: true }]),
+  paths.map((path) => [
+    path,
+    {
+      target: server,
+      ws: path === "/ws",
+      changeOrigin: true,
+      headers: {
+        // `vite preview` compresses by itself, and would do so twice.
+        "Accept-Encoding": "identity",
+        // Control calls are refused from foreign origins.
+        Origin: new URL(server).origin,
+      },
+    },
+  ]),
 );
 
 export default defineConfig({

@@ -134,7 +134,7 @@ export class Api {
     throw new ApiError(
       kindOf(response.status),
       response.status,
-      typeof message === "string" ? message : response.statusText,
+      typeof message === "string" ? message : response.statusText || `status ${response.status}`,
     );
   }
 }
