@@ -8,6 +8,7 @@ use test_servers::free_port;
 
 use crate::database::{Database, TestDatabase};
 use crate::master::MasterProcess;
+use crate::native_worker::NativeWorker;
 use crate::rest::Rest;
 use crate::stock_worker::StockWorker;
 use crate::waiting::{DEADLINE, wait_for};
@@ -137,6 +138,17 @@ impl TestCluster {
         worker.start()?;
         self.workers.push(worker);
         Ok(self.workers.len() - 1)
+    }
+
+    /// Starts a native worker that connects to `port`; does not wait for it.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn add_native_worker(&mut self, port: u16, name: &str, password: &str) -> Result<NativeWorker> {
+        let mut worker =
+            NativeWorker::create(&self.directory.path().join(format!("native-{name}")), port, name, password)?;
+        worker.start()?;
+        Ok(worker)
     }
 
     /// Waits until REST shows the worker as connected.

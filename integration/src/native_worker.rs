@@ -1,0 +1,75 @@
+//! The native worker, as a process of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::master::programs;
+
+/// A `buildguild-worker`.
+#[derive(Debug)]
+pub struct NativeWorker {
+    directory: PathBuf,
+    process: Option<Child>,
+}
+
+impl NativeWorker {
+    /// Makes a worker's directory; does not start it.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub fn create(directory: &Path, port: u16, name: &str, password: &str) -> Result<Self> {
+        let output = Command::new(programs()?.join("buildguild-worker"))
+            .arg("create-worker")
+            .arg(directory)
+            .args([&format!("127.0.0.1:{port}"), name, password])
+            .output()?;
+        ensure!(output.status.success(), "create-worker: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(Self { directory: directory.to_path_buf(), process: None })
+    }
+
+    /// Starts it in the foreground.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start(&mut self) -> Result<()> {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.directory.join("output.log"))?;
+        let child = Command::new(programs()?.join("buildguild-worker"))
+            .args(["start", "--nodaemon"])
+            .arg(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        self.process = Some(child);
+        Ok(())
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("output.log")).unwrap_or_default()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    /// Kills it with SIGKILL.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("not running")?;
+        process.kill()?;
+        process.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for NativeWorker {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
