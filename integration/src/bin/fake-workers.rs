@@ -1,0 +1,160 @@
+//! Many fake workers in one process, for load: they log in, and end every command at once with exit code 0.
+//!
+//! The command line and the output are those of the load harness's own fake worker, of which this is the faster twin:
+//! it runs until standard input is closed, then prints one JSON line with counters.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use worker_protocol::socket::{FRAME_QUEUE, PingOptions, client, pump};
+use worker_protocol::{CommandUpdate, FrameSocket, LogText, MasterRequest, Rpc, Value, WorkerInfo, WorkerRequest, rpc};
+
+/// Many fake workers in one process.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Masters, as `host:port,host:port`; the workers are spread over them.
+    #[arg(long, value_delimiter = ',', required = true)]
+    endpoints: Vec<String>,
+    /// Workers are named by this and a number.
+    #[arg(long, default_value = "w")]
+    prefix: String,
+    /// The first number.
+    #[arg(long, default_value_t = 0)]
+    first: usize,
+    /// How many.
+    #[arg(long, default_value_t = 10)]
+    count: usize,
+    /// Their password.
+    #[arg(long, default_value = "pw")]
+    password: String,
+    /// How many log in at a time.
+    #[arg(long, default_value_t = 50)]
+    parallel_logins: usize,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    connected: AtomicU64,
+    settings: AtomicU64,
+    shell: AtomicU64,
+    commands: AtomicU64,
+    errors: AtomicU64,
+    closed: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let counters = Arc::new(Counters::default());
+    let logins = Arc::new(Semaphore::new(arguments.parallel_logins));
+    let mut workers = JoinSet::new();
+    for index in 0..arguments.count {
+        let endpoint = arguments.endpoints[index % arguments.endpoints.len()].clone();
+        let name = format!("{}{}", arguments.prefix, arguments.first + index);
+        let (password, counters, logins) = (arguments.password.clone(), Arc::clone(&counters), Arc::clone(&logins));
+        workers.spawn(async move {
+            if let Err(error) = worker(&endpoint, &name, &password, &counters, &logins).await {
+                count(&counters.errors);
+                eprintln!("{name}: {error:#}");
+            }
+            count(&counters.closed);
+        });
+    }
+    let mut ignored = Vec::new();
+    tokio::io::stdin().read_to_end(&mut ignored).await?;
+    let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let summary = serde_json::json!({
+        "connected": get(&counters.connected),
+        "settings": get(&counters.settings),
+        "shell": get(&counters.shell),
+        "commands": get(&counters.commands),
+        "errors": get(&counters.errors),
+        "closed": get(&counters.closed),
+    });
+    println!("{summary}");
+    Ok(())
+}
+
+async fn worker(
+    endpoint: &str,
+    name: &str,
+    password: &str,
+    counters: &Arc<Counters>,
+    logins: &Semaphore,
+) -> Result<()> {
+    let login = logins.acquire().await?;
+    let stream = TcpStream::connect(endpoint).await.context("connect")?;
+    stream.set_nodelay(true)?;
+    let socket = client::connect(stream, &format!("ws://{endpoint}/"), name, password).await?;
+    drop(login);
+    count(&counters.connected);
+    let (ours, theirs) = FrameSocket::pair(endpoint, FRAME_QUEUE);
+    let connection = tokio::spawn(pump(socket, theirs, PingOptions::default()));
+    let (master, mut requests) = rpc::split::<WorkerRequest, MasterRequest>(ours, rpc::RpcOptions::default());
+    while let Some(incoming) = requests.next().await? {
+        match incoming.request {
+            MasterRequest::GetWorkerInfo => incoming.responder.ok(info(name).to_value()).await,
+            MasterRequest::StartCommand(start) => {
+                incoming.responder.ok(Value::Nil).await;
+                tokio::spawn(command(master.clone(), start, Arc::clone(counters)));
+            }
+            MasterRequest::SetWorkerSettings(_) => {
+                count(&counters.settings);
+                incoming.responder.ok(Value::Nil).await;
+            }
+            _ => incoming.responder.ok(Value::Nil).await,
+        }
+    }
+    connection.await??;
+    Ok(())
+}
+
+/// A command that ends at once, with what a stock worker would say.
+async fn command(master: Rpc<WorkerRequest>, start: worker_protocol::StartCommand, counters: Arc<Counters>) {
+    count(&counters.commands);
+    let mut updates = Vec::new();
+    match start.command_name.as_str() {
+        "listdir" => updates.push(CommandUpdate::Files(Vec::new())),
+        "stat" => updates.push(CommandUpdate::Stat(vec![0o40755, 0, 0, 1, 0, 0, 4096, 0, 0, 0])),
+        "shell" => {
+            count(&counters.shell);
+            updates.push(CommandUpdate::Header(LogText::at("true\n", 0.0)));
+        }
+        _ => {}
+    }
+    updates.push(CommandUpdate::Rc(0));
+    let command_id = start.command_id;
+    let update = WorkerRequest::Update { command_id: command_id.clone(), updates };
+    let done = WorkerRequest::Complete { command_id, failure: None };
+    for request in [update, done] {
+        if let Err(error) = master.call(&request).await {
+            count(&counters.errors);
+            eprintln!("{error}");
+        }
+    }
+}
+
+fn info(name: &str) -> WorkerInfo {
+    let commands = worker_protocol::COMMAND_NAMES;
+    WorkerInfo {
+        system: "posix".to_owned(),
+        basedir: format!("/nonexistent/{name}"),
+        numcpus: 1,
+        version: "4.3.0".to_owned(),
+        worker_commands: commands
+            .iter()
+            .map(|name| ((*name).to_owned(), worker_protocol::COMMAND_VERSION.to_owned()))
+            .collect(),
+        ..WorkerInfo::default()
+    }
+}
