@@ -1,1 +1,19 @@
-//! Skeleton.
+#![doc = include_str!("../README.md")]
+
+mod dialect;
+mod m0001_initial;
+mod state;
+
+pub use sea_orm_migration::sea_orm;
+use sea_orm_migration::{MigrationTrait, MigratorTrait};
+pub use state::{SchemaState, UpgradeError, schema_state, upgrade};
+
+/// The list of migrations, oldest first.
+#[derive(Debug)]
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_initial::Migration)]
+    }
+}
