@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use sea_orm_migration::{
     DbErr, MigratorTrait,
     sea_orm::{
-        ConnectionTrait, DatabaseConnection, DbBackend, SqliteTransactionMode, Statement,
-        TransactionOptions, TransactionTrait,
+        ConnectionTrait, DatabaseConnection, DbBackend, SqliteTransactionMode, Statement, TransactionOptions,
+        TransactionTrait,
     },
 };
 
@@ -43,10 +43,7 @@ pub enum UpgradeError {
 /// # Errors
 /// Fails if the database cannot be read.
 pub async fn schema_state(db: &impl ConnectionTrait) -> Result<SchemaState, UpgradeError> {
-    let known: BTreeSet<String> = Migrator::migrations()
-        .iter()
-        .map(|migration| migration.name().to_owned())
-        .collect();
+    let known: BTreeSet<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
     let applied = applied(db).await?;
     if !applied.is_subset(&known) {
         Ok(SchemaState::Newer)
@@ -72,9 +69,7 @@ pub async fn upgrade(db: &DatabaseConnection) -> Result<(), UpgradeError> {
         })
         .await?;
     if transaction.get_database_backend() == DbBackend::Postgres {
-        transaction
-            .execute_unprepared(&format!("SELECT pg_advisory_xact_lock({UPGRADE_LOCK})"))
-            .await?;
+        transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({UPGRADE_LOCK})")).await?;
     }
     if schema_state(&transaction).await? == SchemaState::Newer {
         return Err(UpgradeError::Newer);
@@ -89,23 +84,14 @@ async fn applied(db: &impl ConnectionTrait) -> Result<BTreeSet<String>, DbErr> {
     let backend = db.get_database_backend();
     let exists = match backend {
         DbBackend::Postgres => "SELECT 1 AS one WHERE to_regclass('seaql_migrations') IS NOT NULL",
-        _ => {
-            "SELECT 1 AS one FROM sqlite_master WHERE type = 'table' AND name = 'seaql_migrations'"
-        }
+        _ => "SELECT 1 AS one FROM sqlite_master WHERE type = 'table' AND name = 'seaql_migrations'",
     };
-    if db
-        .query_one_raw(Statement::from_string(backend, exists))
-        .await?
-        .is_none()
-    {
+    if db.query_one_raw(Statement::from_string(backend, exists)).await?.is_none() {
         return Ok(BTreeSet::new());
     }
-    db.query_all_raw(Statement::from_string(
-        backend,
-        "SELECT version FROM seaql_migrations",
-    ))
-    .await?
-    .iter()
-    .map(|row| row.try_get("", "version"))
-    .collect()
+    db.query_all_raw(Statement::from_string(backend, "SELECT version FROM seaql_migrations"))
+        .await?
+        .iter()
+        .map(|row| row.try_get("", "version"))
+        .collect()
 }

@@ -1,1 +1,36 @@
-//! Skeleton.
+#![doc = include_str!("../README.md")]
+
+pub mod claims;
+mod connect;
+mod error;
+pub mod outbox;
+mod sql;
+mod tx;
+mod writer;
+
+pub mod builders;
+pub mod buildrequests;
+pub mod builds;
+pub mod buildsets;
+pub mod changes;
+pub mod config_versions;
+pub mod leases;
+pub mod logs;
+pub mod masters;
+pub mod plans;
+pub mod properties;
+pub mod sourcestamps;
+pub mod steps;
+pub mod wishes;
+pub mod workers;
+
+#[cfg(feature = "test-support")]
+pub mod test_support;
+
+pub use claims::Owner;
+pub use connect::{Db, DbOptions};
+pub use error::DbError;
+pub use migrations::SchemaState;
+pub use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
+pub use sql::{Param, database_now, execute, fetch_all, fetch_one, name_hash};
+pub use tx::Tx;

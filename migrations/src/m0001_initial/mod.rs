@@ -1,8 +1,6 @@
 //! The first schema: one SQL file per family of tables, in the order of their references.
 
-use sea_orm_migration::{
-    DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait, sea_orm::DbBackend,
-};
+use sea_orm_migration::{DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait, sea_orm::DbBackend};
 
 use crate::dialect::run;
 

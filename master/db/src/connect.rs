@@ -1,0 +1,239 @@
+//! Connecting to a database, and the handle that everything else uses.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend};
+
+use crate::writer::{GroupedWriter, Writer};
+use crate::{DbError, SchemaState, Tx};
+
+/// How to connect.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DbOptions {
+    /// `postgresql://user:password@host/database`, or `sqlite:///path`: as in Buildbot (SQLAlchemy) the path begins
+    /// after the third slash, so that an absolute one has four.
+    pub url: String,
+    /// Relative SQLite paths start here; by default in the current directory.
+    pub base_dir: Option<PathBuf>,
+    /// At most so many connections (PostgreSQL), or so many readers (SQLite).
+    pub pool_size: u32,
+    /// How long to wait for a connection.
+    pub acquire_timeout: Duration,
+    /// How long [`Db::write`] goes on trying while the database is unavailable.
+    pub retry_for: Duration,
+    /// After this time PostgreSQL ends a session that is idle within a transaction, and with it the locks that a paused
+    /// master holds. It has to be shorter than the time after which a master is declared dead.
+    pub idle_in_transaction_timeout: Duration,
+}
+
+impl DbOptions {
+    /// The defaults, with the given URL.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            base_dir: None,
+            pool_size: 16,
+            acquire_timeout: Duration::from_secs(10),
+            retry_for: Duration::from_secs(5),
+            idle_in_transaction_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// The database and its address in the driver's notation.
+    pub(crate) fn target(&self) -> Result<Target, DbError> {
+        // Never show the URL: it may have a password in it.
+        let invalid = || DbError::Url("expected postgresql://... or sqlite:///path".to_owned());
+        let (scheme, rest) = self.url.split_once("://").ok_or_else(invalid)?;
+        match scheme.split('+').next() {
+            Some("postgresql" | "postgres") => Ok(Target::Postgres(format!("postgresql://{rest}"))),
+            Some("sqlite") => {
+                let path = rest.strip_prefix('/').filter(|path| !path.is_empty()).ok_or_else(invalid)?;
+                let base = self.base_dir.as_deref().unwrap_or(Path::new(""));
+                Ok(Target::Sqlite(base.join(path)))
+            }
+            _ => Err(invalid()),
+        }
+    }
+}
+
+/// A database's address.
+pub(crate) enum Target {
+    Postgres(String),
+    Sqlite(PathBuf),
+}
+
+/// A handle to the database. Clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Db(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    options: DbOptions,
+    reader: DatabaseConnection,
+    writer: Writer,
+}
+
+impl Db {
+    /// Connects. Does not look at the schema.
+    ///
+    /// # Errors
+    /// [`DbError::Url`], or that the database cannot be reached.
+    pub async fn connect(options: &DbOptions) -> Result<Self, DbError> {
+        let (reader, writer) = match options.target()? {
+            Target::Postgres(url) => {
+                let pool = connect_postgres(url, options).await?;
+                (pool.clone(), Writer::Pool(pool))
+            }
+            Target::Sqlite(path) => {
+                // The writer comes first: it creates the file and sets the journal mode.
+                let writer = connect_sqlite(&path, options, false).await?;
+                let reader = connect_sqlite(&path, options, true).await?;
+                (reader, Writer::Grouped(GroupedWriter::start(writer)))
+            }
+        };
+        Ok(Self(Arc::new(Inner { options: options.clone(), reader, writer })))
+    }
+
+    /// The kind of database.
+    pub fn backend(&self) -> DbBackend {
+        self.0.reader.get_database_backend()
+    }
+
+    /// The options it was opened with.
+    pub fn options(&self) -> &DbOptions {
+        &self.0.options
+    }
+
+    /// A connection for reads outside any transaction. On SQLite it refuses to write.
+    pub fn read(&self) -> &DatabaseConnection {
+        &self.0.reader
+    }
+
+    /// Runs one short transaction: no network, no callbacks, nothing slow inside.
+    ///
+    /// The closure may run several times, if the database asks for it (serialisation failure, deadlock) or cannot be
+    /// reached for a moment; everything it did before is rolled back then.
+    ///
+    /// Cancel safe: dropping the future rolls back, unless the commit has been sent.
+    ///
+    /// # Errors
+    /// What the closure returned, or [`DbError::Busy`], [`DbError::Unavailable`] and [`DbError::Uncertain`].
+    pub async fn write<T, F, Fut>(&self, f: F) -> Result<T, DbError>
+    where
+        F: Fn(Tx) -> Fut,
+        Fut: Future<Output = Result<T, DbError>>,
+    {
+        const BUSY_ATTEMPTS: u32 = 10;
+        let started = Instant::now();
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let error = match self.0.writer.run(&f).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let again = match &error {
+                DbError::Busy(_) => attempt < BUSY_ATTEMPTS,
+                DbError::Unavailable(_) => started.elapsed() < self.0.options.retry_for,
+                _ => false,
+            };
+            if !again {
+                return Err(error);
+            }
+            tracing::debug!(attempt, %error, "a transaction is tried again");
+            tokio::time::sleep(backoff(attempt)).await;
+        }
+    }
+
+    /// Brings the schema up to date; waits if another process is doing it.
+    ///
+    /// # Errors
+    /// [`DbError::Schema`] if the schema is newer than this program.
+    pub async fn upgrade(&self) -> Result<(), DbError> {
+        let connection = match &self.0.writer {
+            Writer::Pool(pool) => pool,
+            Writer::Grouped(writer) => writer.connection(),
+        };
+        Ok(migrations::upgrade(connection).await?)
+    }
+
+    /// How the schema compares with what this program needs.
+    ///
+    /// # Errors
+    /// What the database reported.
+    pub async fn schema_state(&self) -> Result<SchemaState, DbError> {
+        Ok(migrations::schema_state(self.read()).await?)
+    }
+
+    /// Closes all connections; what is under way ends first.
+    pub async fn close(&self) {
+        if let Writer::Grouped(writer) = &self.0.writer {
+            let _ = writer.connection().close_by_ref().await;
+        }
+        let _ = self.0.reader.close_by_ref().await;
+    }
+}
+
+/// 2, 4, 8, ... 256 ms, with jitter from the clock's lowest digits: enough to part two that collided.
+fn backoff(attempt: u32) -> Duration {
+    let ceiling = 2_u64 << attempt.min(7);
+    let jitter = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |now| u64::from(now.subsec_nanos()))
+        % ceiling;
+    Duration::from_millis(ceiling / 2 + jitter / 2)
+}
+
+async fn connect_postgres(url: String, options: &DbOptions) -> Result<DatabaseConnection, DbError> {
+    let idle = options.idle_in_transaction_timeout.as_millis().to_string();
+    let mut connect = ConnectOptions::new(url);
+    connect
+        .max_connections(options.pool_size)
+        .min_connections(1)
+        .acquire_timeout(options.acquire_timeout)
+        .sqlx_logging(false)
+        // A ping for each statement would double the round trips; a connection that has rested is tried first.
+        .test_before_acquire(false)
+        .test_before_acquire_if_idle_for(Duration::from_secs(5))
+        .statement_timeout(Duration::from_secs(60))
+        .map_sqlx_postgres_opts(move |postgres| {
+            postgres.application_name("buildguild").statement_cache_capacity(500).options([
+                ("idle_in_transaction_session_timeout", idle.as_str()),
+                // Compiling a plan costs more than any of our queries.
+                ("jit", "off"),
+            ])
+        });
+    Ok(Database::connect(connect).await?)
+}
+
+async fn connect_sqlite(path: &Path, options: &DbOptions, reader: bool) -> Result<DatabaseConnection, DbError> {
+    // The path goes in through the options: a URL would need escaping.
+    let path = path.to_owned();
+    let mut connect = ConnectOptions::new("sqlite::memory:");
+    connect
+        .max_connections(if reader { options.pool_size } else { 1 })
+        .min_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(options.acquire_timeout)
+        .sqlx_logging(false)
+        .test_before_acquire(false)
+        .map_sqlx_sqlite_opts(move |_| {
+            let sqlite = SqliteConnectOptions::new()
+                .filename(&path)
+                .create_if_missing(!reader)
+                .foreign_keys(true)
+                .busy_timeout(Duration::from_secs(10))
+                .synchronous(SqliteSynchronous::Full)
+                .statement_cache_capacity(500);
+            let sqlite =
+                if reader { sqlite.pragma("query_only", "ON") } else { sqlite.journal_mode(SqliteJournalMode::Wal) };
+            sea_orm::sqlx::ConnectOptions::disable_statement_logging(sqlite)
+        });
+    Ok(Database::connect(connect).await?)
+}

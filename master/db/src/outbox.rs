@@ -1,0 +1,108 @@
+//! Events that were committed with the state they tell of, and wait to be published.
+//!
+//! One row holds all the events of one transaction. Each master publishes its own rows in the order of their ids, which
+//! for everything that one task does is the order of its commits.
+
+use buildguild_types::event::Event;
+use sea_orm::ConnectionTrait;
+
+use crate::sql::{column, execute, fetch_all, id_list, in_list};
+use crate::{DbError, Owner, Tx, params};
+
+/// The events of one transaction.
+#[derive(Clone, Debug)]
+pub struct OutboxRow {
+    /// Grows with time; what [`delete`] takes.
+    pub id: i64,
+    /// The events, in order.
+    pub events: Vec<Event>,
+}
+
+/// Adds the events of this transaction.
+///
+/// # Errors
+/// What the database reported.
+pub async fn insert(tx: &Tx, owner: Owner, events: &[Event]) -> Result<(), DbError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let json = serde_json::to_string(events).map_err(|error| DbError::Invalid(error.to_string()))?;
+    execute(
+        tx,
+        "INSERT INTO outbox (masterid, epoch, events) VALUES ($1, $2, $3)",
+        params![owner.master_id, owner.epoch, json],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The oldest `limit` rows of an owner.
+///
+/// # Errors
+/// What the database reported.
+pub async fn take_batch(
+    connection: &impl ConnectionTrait,
+    owner: Owner,
+    limit: u64,
+) -> Result<Vec<OutboxRow>, DbError> {
+    // Index outbox_by_owner.
+    let sql = "SELECT id, events FROM outbox WHERE masterid = $1 AND epoch = $2 ORDER BY id LIMIT $3";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    fetch_all(connection, sql, params![owner.master_id, owner.epoch, limit])
+        .await?
+        .iter()
+        .map(|row| {
+            let json: String = column(row, "events")?;
+            let events = serde_json::from_str(&json).map_err(|error| DbError::Corrupt(error.to_string()))?;
+            Ok(OutboxRow { id: column(row, "id")?, events })
+        })
+        .collect()
+}
+
+/// Removes rows that were published.
+///
+/// # Errors
+/// What the database reported.
+pub async fn delete(connection: &impl ConnectionTrait, ids: &[i64]) -> Result<u64, DbError> {
+    let sql = format!("DELETE FROM outbox WHERE id {}", in_list(connection.get_database_backend(), 1));
+    execute(connection, sql, params![id_list(ids)]).await
+}
+
+/// Hands the rows of an epoch that has ended to a living owner. They keep their ids and so come before anything that
+/// the new owner adds from now on. Returns how many there were.
+///
+/// # Errors
+/// What the database reported.
+pub async fn take_over(tx: &Tx, from: Owner, to: Owner) -> Result<u64, DbError> {
+    execute(
+        tx,
+        "UPDATE outbox SET masterid = $3, epoch = $4 WHERE masterid = $1 AND epoch = $2",
+        params![from.master_id, from.epoch, to.master_id, to.epoch],
+    )
+    .await
+}
+
+/// The owners whose epoch is not the active one, but who still have rows.
+///
+/// # Errors
+/// What the database reported.
+pub async fn orphans(connection: &impl ConnectionTrait) -> Result<Vec<Owner>, DbError> {
+    let sql = "SELECT DISTINCT o.masterid, o.epoch FROM outbox o JOIN masters m ON m.id = o.masterid
+               WHERE NOT m.active OR m.epoch <> o.epoch";
+    fetch_all(connection, sql, vec![])
+        .await?
+        .iter()
+        .map(|row| Ok(Owner { master_id: crate::sql::id(row, "masterid")?, epoch: column(row, "epoch")? }))
+        .collect()
+}
+
+/// How many rows wait, for metrics.
+///
+/// # Errors
+/// What the database reported.
+pub async fn depth(connection: &impl ConnectionTrait) -> Result<i64, DbError> {
+    match crate::sql::fetch_one(connection, "SELECT count(*) AS n FROM outbox", vec![]).await? {
+        Some(row) => column(&row, "n"),
+        None => Ok(0),
+    }
+}

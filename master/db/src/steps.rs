@@ -1,0 +1,208 @@
+//! Steps of builds, and the journal of durable step functions.
+
+use buildguild_types::ids::{BuildId, StepId};
+use buildguild_types::resources::{Step, StepUrl};
+use buildguild_types::results::Results;
+use buildguild_types::time::Timestamp;
+use sea_orm::{ConnectionTrait, QueryResult};
+
+use crate::builders::json;
+use crate::sql::{column, execute, fetch_all, fetch_one, id, maybe_results, maybe_time};
+use crate::{DbError, Tx, params};
+
+/// The columns of a step (`s`).
+pub(crate) const COLUMNS: &str = "s.id AS stepid, s.number AS number, s.name AS name, s.buildid AS buildid,
+    s.started_at AS started_at, s.locks_acquired_at AS locks_acquired_at, s.complete_at AS complete_at,
+    s.state_string AS state_string, s.results AS results, s.urls_json AS urls_json, s.hidden AS hidden";
+
+/// What an update gives back, to be read by [`from_row`].
+const RETURNING: &str = "RETURNING id AS stepid, number, name, buildid, started_at, locks_acquired_at, complete_at,
+    state_string, results, urls_json, hidden";
+
+pub(crate) fn from_row(row: &QueryResult) -> Result<Step, DbError> {
+    let urls: String = column(row, "urls_json")?;
+    let complete_at = maybe_time(row, "complete_at")?;
+    Ok(Step {
+        stepid: id(row, "stepid")?,
+        buildid: id(row, "buildid")?,
+        number: column(row, "number")?,
+        name: column(row, "name")?,
+        started_at: maybe_time(row, "started_at")?,
+        locks_acquired_at: maybe_time(row, "locks_acquired_at")?,
+        complete: complete_at.is_some(),
+        complete_at,
+        results: maybe_results(row, "results")?,
+        state_string: column(row, "state_string")?,
+        hidden: column(row, "hidden")?,
+        urls: serde_json::from_str(&urls).map_err(|error| DbError::Corrupt(error.to_string()))?,
+    })
+}
+
+/// Adds a step with the build's next number. If the name is taken in the build, `_1`, `_2`, ... is appended.
+///
+/// # Errors
+/// What the database reported.
+pub async fn add(tx: &Tx, build: BuildId, name: &str, state: &str) -> Result<Step, DbError> {
+    let rows = fetch_all(tx, "SELECT number, name FROM steps WHERE buildid = $1", params![build]).await?;
+    let mut number = 0;
+    let mut taken = std::collections::HashSet::new();
+    for row in &rows {
+        number = number.max(column::<i64>(row, "number")? + 1);
+        taken.insert(column::<String>(row, "name")?);
+    }
+    let mut unique = name.to_owned();
+    let mut suffix = 0;
+    while taken.contains(&unique) {
+        suffix += 1;
+        unique = format!("{name}_{suffix}");
+    }
+    let sql = format!("INSERT INTO steps (number, name, buildid, state_string) VALUES ($1, $2, $3, $4) {RETURNING}");
+    match fetch_one(tx, sql, params![number, unique, build, state]).await? {
+        Some(row) => from_row(&row),
+        None => Err(DbError::NotFound("step")),
+    }
+}
+
+/// Starts a step; with its locks if it needs none or has them.
+///
+/// # Errors
+/// [`DbError::NotFound`].
+pub async fn start(tx: &Tx, step: StepId, now: Timestamp, locks_acquired: bool) -> Result<Step, DbError> {
+    let sql = format!("UPDATE steps SET started_at = $2, locks_acquired_at = $3 WHERE id = $1 {RETURNING}");
+    updated(tx, sql, params![step, now, locks_acquired.then_some(now)]).await
+}
+
+/// Notes that a step has its locks.
+///
+/// # Errors
+/// [`DbError::NotFound`].
+pub async fn set_locks_acquired(tx: &Tx, step: StepId, now: Timestamp) -> Result<Step, DbError> {
+    let sql = format!("UPDATE steps SET locks_acquired_at = $2 WHERE id = $1 {RETURNING}");
+    updated(tx, sql, params![step, now]).await
+}
+
+/// Sets what a step is doing.
+///
+/// # Errors
+/// [`DbError::NotFound`].
+pub async fn set_state_string(tx: &Tx, step: StepId, state: &str) -> Result<Step, DbError> {
+    let sql = format!("UPDATE steps SET state_string = $2 WHERE id = $1 {RETURNING}");
+    updated(tx, sql, params![step, state]).await
+}
+
+/// Adds a link, unless the step has the same one. Links keep the order of their addition.
+///
+/// # Errors
+/// [`DbError::NotFound`].
+pub async fn add_url(tx: &Tx, step: StepId, name: &str, url: &str) -> Result<Step, DbError> {
+    let mut step = get(tx, step).await?.ok_or(DbError::NotFound("step"))?;
+    let new = StepUrl { name: name.to_owned(), url: url.to_owned() };
+    if !step.urls.contains(&new) {
+        step.urls.push(new);
+        let sql = "UPDATE steps SET urls_json = $2 WHERE id = $1";
+        execute(tx, sql, params![step.stepid, json(&step.urls)?]).await?;
+    }
+    Ok(step)
+}
+
+/// Ends a step.
+///
+/// # Errors
+/// [`DbError::AlreadyComplete`] if it has ended (or does not exist).
+pub async fn finish(
+    tx: &Tx,
+    step: StepId,
+    results: Results,
+    hidden: bool,
+    state: Option<&str>,
+    now: Timestamp,
+) -> Result<Step, DbError> {
+    let sql = format!(
+        "UPDATE steps SET complete_at = $2, results = $3, hidden = $4, state_string = COALESCE($5, state_string)
+         WHERE id = $1 AND complete_at IS NULL {RETURNING}"
+    );
+    match fetch_one(tx, sql, params![step, now, results, hidden, state]).await? {
+        Some(row) => from_row(&row),
+        None => Err(DbError::AlreadyComplete),
+    }
+}
+
+/// Ends all open steps of a build, and returns them.
+///
+/// # Errors
+/// What the database reported.
+pub async fn finish_all(tx: &Tx, build: BuildId, results: Results, now: Timestamp) -> Result<Vec<Step>, DbError> {
+    let sql = format!(
+        "UPDATE steps SET complete_at = $2, results = $3 WHERE buildid = $1 AND complete_at IS NULL {RETURNING}"
+    );
+    let mut steps =
+        fetch_all(tx, sql, params![build, now, results]).await?.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
+    steps.sort_by_key(|step| step.number);
+    Ok(steps)
+}
+
+async fn updated(tx: &Tx, sql: String, values: Vec<sea_orm::Value>) -> Result<Step, DbError> {
+    match fetch_one(tx, sql, values).await? {
+        Some(row) => from_row(&row),
+        None => Err(DbError::NotFound("step")),
+    }
+}
+
+/// A step.
+///
+/// # Errors
+/// What the database reported.
+pub async fn get(connection: &impl ConnectionTrait, step: StepId) -> Result<Option<Step>, DbError> {
+    let sql = format!("SELECT {COLUMNS} FROM steps s WHERE s.id = $1");
+    fetch_one(connection, sql, params![step]).await?.as_ref().map(from_row).transpose()
+}
+
+/// A step by its build and number.
+///
+/// # Errors
+/// What the database reported.
+pub async fn by_number(
+    connection: &impl ConnectionTrait,
+    build: BuildId,
+    number: i64,
+) -> Result<Option<Step>, DbError> {
+    let sql = format!("SELECT {COLUMNS} FROM steps s WHERE s.buildid = $1 AND s.number = $2");
+    fetch_one(connection, sql, params![build, number]).await?.as_ref().map(from_row).transpose()
+}
+
+/// A step by its build and name.
+///
+/// # Errors
+/// What the database reported.
+pub async fn by_name(connection: &impl ConnectionTrait, build: BuildId, name: &str) -> Result<Option<Step>, DbError> {
+    let sql = format!("SELECT {COLUMNS} FROM steps s WHERE s.buildid = $1 AND s.name = $2");
+    fetch_one(connection, sql, params![build, name]).await?.as_ref().map(from_row).transpose()
+}
+
+/// The steps of a build, by number.
+///
+/// # Errors
+/// What the database reported.
+pub async fn for_build(connection: &impl ConnectionTrait, build: BuildId) -> Result<Vec<Step>, DbError> {
+    let sql = format!("SELECT {COLUMNS} FROM steps s WHERE s.buildid = $1 ORDER BY s.number");
+    fetch_all(connection, sql, params![build]).await?.iter().map(from_row).collect()
+}
+
+/// Adds an entry (opaque JSON) to a step's journal.
+///
+/// # Errors
+/// [`DbError::Conflict`] if the position is taken.
+pub async fn add_journal_entry(tx: &Tx, step: StepId, position: i64, entry: &str) -> Result<(), DbError> {
+    let sql = "INSERT INTO step_journal (stepid, position, entry) VALUES ($1, $2, $3)";
+    execute(tx, sql, params![step, position, entry]).await?;
+    Ok(())
+}
+
+/// A step's journal, in order.
+///
+/// # Errors
+/// What the database reported.
+pub async fn journal(connection: &impl ConnectionTrait, step: StepId) -> Result<Vec<String>, DbError> {
+    let sql = "SELECT entry FROM step_journal WHERE stepid = $1 ORDER BY position";
+    fetch_all(connection, sql, params![step]).await?.iter().map(|row| column(row, "entry")).collect()
+}

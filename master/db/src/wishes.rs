@@ -1,0 +1,134 @@
+//! Wishes: what somebody wants done by whichever master holds an object. The wish is a fact; the event that follows it
+//! is only a hint, so a lost hint delays it and a dead master does not lose it.
+
+use buildguild_types::time::Timestamp;
+use sea_orm::{ConnectionTrait, QueryResult};
+
+use crate::sql::{column, execute, fetch_all, fetch_one, id_list, in_list, time};
+use crate::{DbError, params};
+
+/// What is wished for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WishKind {
+    /// Stop a build.
+    StopBuild,
+    /// Cancel a build request.
+    CancelRequest,
+    /// Tell a worker to shut down when it is idle.
+    StopWorker,
+    /// Disconnect a worker at once.
+    KillWorker,
+}
+
+impl WishKind {
+    /// The name in the database.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StopBuild => "build.stop",
+            Self::CancelRequest => "buildrequest.cancel",
+            Self::StopWorker => "worker.stop",
+            Self::KillWorker => "worker.kill",
+        }
+    }
+
+    fn from_name(name: &str) -> Result<Self, DbError> {
+        [Self::StopBuild, Self::CancelRequest, Self::StopWorker, Self::KillWorker]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| DbError::Corrupt(format!("unknown wish {name}")))
+    }
+}
+
+/// A wish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Its id.
+    pub id: i64,
+    /// What is wished for.
+    pub kind: WishKind,
+    /// The id of the build, request or worker.
+    pub target: i64,
+    /// Why.
+    pub reason: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+fn from_row(row: &QueryResult) -> Result<Wish, DbError> {
+    Ok(Wish {
+        id: column(row, "id")?,
+        kind: WishKind::from_name(&column::<String>(row, "kind")?)?,
+        target: column(row, "target")?,
+        reason: column(row, "reason")?,
+        created_at: time(row, "created_at")?,
+    })
+}
+
+/// Makes a wish. A second one of the same kind for the same target keeps the first. Returns whether it is new.
+///
+/// # Errors
+/// What the database reported.
+pub async fn add(
+    connection: &impl ConnectionTrait,
+    kind: WishKind,
+    target: i64,
+    reason: Option<&str>,
+    now: Timestamp,
+) -> Result<bool, DbError> {
+    let sql = "INSERT INTO wishes (kind, target, reason, created_at) VALUES ($1, $2, $3, $4)
+               ON CONFLICT (kind, target) DO NOTHING";
+    Ok(execute(connection, sql, params![kind.name(), target, reason, now]).await? == 1)
+}
+
+/// The wish of this kind for this target.
+///
+/// # Errors
+/// What the database reported.
+pub async fn get(connection: &impl ConnectionTrait, kind: WishKind, target: i64) -> Result<Option<Wish>, DbError> {
+    let sql = "SELECT id, kind, target, reason, created_at FROM wishes WHERE kind = $1 AND target = $2";
+    fetch_one(connection, sql, params![kind.name(), target]).await?.as_ref().map(from_row).transpose()
+}
+
+/// All wishes, oldest first. There are few: each is removed when it is fulfilled or its target has ended.
+///
+/// # Errors
+/// What the database reported.
+pub async fn list(connection: &impl ConnectionTrait) -> Result<Vec<Wish>, DbError> {
+    let sql = "SELECT id, kind, target, reason, created_at FROM wishes ORDER BY id";
+    fetch_all(connection, sql, vec![]).await?.iter().map(from_row).collect()
+}
+
+/// Removes the wishes for a target.
+///
+/// # Errors
+/// What the database reported.
+pub async fn remove(connection: &impl ConnectionTrait, kinds: &[WishKind], target: i64) -> Result<u64, DbError> {
+    let mut removed = 0;
+    for kind in kinds {
+        let sql = "DELETE FROM wishes WHERE kind = $1 AND target = $2";
+        removed += execute(connection, sql, params![kind.name(), target]).await?;
+    }
+    Ok(removed)
+}
+
+/// Removes wishes by their ids.
+///
+/// # Errors
+/// What the database reported.
+pub async fn remove_many(connection: &impl ConnectionTrait, wishes: &[i64]) -> Result<u64, DbError> {
+    let sql = format!("DELETE FROM wishes WHERE id {}", in_list(connection.get_database_backend(), 1));
+    execute(connection, sql, params![id_list(wishes)]).await
+}
+
+/// Removes wishes to stop builds that have ended and to cancel requests that are complete.
+///
+/// # Errors
+/// What the database reported.
+pub async fn remove_settled(connection: &impl ConnectionTrait) -> Result<u64, DbError> {
+    let sql = "DELETE FROM wishes WHERE
+        (kind = 'build.stop'
+            AND NOT EXISTS (SELECT 1 FROM builds b WHERE b.id = wishes.target AND b.complete_at IS NULL))
+        OR (kind = 'buildrequest.cancel'
+            AND NOT EXISTS (SELECT 1 FROM buildrequests r WHERE r.id = wishes.target AND NOT r.complete))";
+    execute(connection, sql, vec![]).await
+}
