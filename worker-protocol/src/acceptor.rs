@@ -22,18 +22,13 @@ impl Admission {
     /// An admission without context.
     #[must_use]
     pub fn new(worker_name: impl Into<String>) -> Self {
-        Self {
-            worker_name: worker_name.into(),
-            context: None,
-        }
+        Self { worker_name: worker_name.into(), context: None }
     }
 }
 
 impl std::fmt::Debug for Admission {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Admission")
-            .field("worker_name", &self.worker_name)
-            .finish_non_exhaustive()
+        f.debug_struct("Admission").field("worker_name", &self.worker_name).finish_non_exhaustive()
     }
 }
 

@@ -54,9 +54,6 @@ pub enum DecodeError {
 
 impl DecodeError {
     pub(crate) fn in_field(self, field: &'static str) -> Self {
-        Self::Field {
-            field,
-            source: Box::new(self),
-        }
+        Self::Field { field, source: Box::new(self) }
     }
 }

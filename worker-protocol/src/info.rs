@@ -53,10 +53,7 @@ impl WorkerInfo {
     /// fewer of them, and only the master can judge which it needs.
     #[must_use]
     pub fn from_value(value: &Value) -> Self {
-        let mut info = Self {
-            numcpus: 1,
-            ..Self::default()
-        };
+        let mut info = Self { numcpus: 1, ..Self::default() };
         for (key, item) in value.as_map().map(Vec::as_slice).unwrap_or_default() {
             let Some(key) = codec::text(key) else {
                 continue;
@@ -69,10 +66,7 @@ impl WorkerInfo {
                 "version" => info.version = codec::text(item).unwrap_or_default(),
                 "worker_commands" => info.worker_commands = text_map(item),
                 "delete_leftover_dirs" => {
-                    info.delete_leftover_dirs = item
-                        .as_bool()
-                        .or(item.as_i64().map(|i| i != 0))
-                        .unwrap_or(false);
+                    info.delete_leftover_dirs = item.as_bool().or(item.as_i64().map(|i| i != 0)).unwrap_or(false);
                 }
                 _ => {
                     info.extra.insert(key, item.clone());
@@ -85,11 +79,8 @@ impl WorkerInfo {
     /// The answer of a worker.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        let mut entries: Vec<(Value, Value)> = self
-            .extra
-            .iter()
-            .map(|(k, v)| (Value::from(k.as_str()), v.clone()))
-            .collect();
+        let mut entries: Vec<(Value, Value)> =
+            self.extra.iter().map(|(k, v)| (Value::from(k.as_str()), v.clone())).collect();
         let mut put = |key: &str, value: Value| entries.push((Value::from(key), value));
         put("environ", from_text_map(&self.environ));
         put("system", Value::from(self.system.as_str()));
@@ -97,10 +88,7 @@ impl WorkerInfo {
         put("numcpus", Value::from(self.numcpus));
         put("version", Value::from(self.version.as_str()));
         put("worker_commands", from_text_map(&self.worker_commands));
-        put(
-            "delete_leftover_dirs",
-            Value::from(self.delete_leftover_dirs),
-        );
+        put("delete_leftover_dirs", Value::from(self.delete_leftover_dirs));
         Value::Map(entries)
     }
 
@@ -113,16 +101,9 @@ impl WorkerInfo {
 
 fn text_map(value: &Value) -> BTreeMap<String, String> {
     let entries = value.as_map().map(Vec::as_slice).unwrap_or_default();
-    entries
-        .iter()
-        .filter_map(|(k, v)| Some((codec::text(k)?, codec::text(v)?)))
-        .collect()
+    entries.iter().filter_map(|(k, v)| Some((codec::text(k)?, codec::text(v)?))).collect()
 }
 
 fn from_text_map(map: &BTreeMap<String, String>) -> Value {
-    Value::Map(
-        map.iter()
-            .map(|(k, v)| (Value::from(k.as_str()), Value::from(v.as_str())))
-            .collect(),
-    )
+    Value::Map(map.iter().map(|(k, v)| (Value::from(k.as_str()), Value::from(v.as_str()))).collect())
 }

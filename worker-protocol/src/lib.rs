@@ -15,9 +15,7 @@ pub use acceptor::{Admission, Refusal, WorkerAcceptor};
 pub use command::{Command, CommandError, CommandId, EnvValue, LogFile, ShellArgs, ShellCommand};
 pub use error::DecodeError;
 pub use info::{COMMAND_NAMES, COMMAND_VERSION, WorkerInfo};
-pub use message::{
-    Inbound, MasterRequest, RequestError, Response, StartCommand, WireRequest, WorkerRequest,
-};
+pub use message::{Inbound, MasterRequest, RequestError, Response, StartCommand, WireRequest, WorkerRequest};
 pub use rmpv::Value;
 pub use rpc::{Incoming, Pending, Requests, Responder, Rpc, RpcError};
 pub use settings::{EXTENSION_GRACEFUL, EXTENSIONS_KEY, STOCK_NEWLINE_RE, WorkerSettings};

@@ -46,36 +46,22 @@ pub struct RpcOptions {
 
 impl Default for RpcOptions {
     fn default() -> Self {
-        Self {
-            max_open_requests: 64,
-        }
+        Self { max_open_requests: 64 }
     }
 }
 
 /// Makes the two halves of a connection's use.
 #[must_use]
-pub fn split<Out: WireRequest, In: WireRequest>(
-    socket: FrameSocket,
-    options: RpcOptions,
-) -> (Rpc<Out>, Requests<In>) {
+pub fn split<Out: WireRequest, In: WireRequest>(socket: FrameSocket, options: RpcOptions) -> (Rpc<Out>, Requests<In>) {
     let (closed, _) = watch::channel(false);
     let shared = Arc::new(Shared {
         state: Mutex::new(State::default()),
         window: Arc::new(Semaphore::new(options.max_open_requests.max(1))),
         closed,
     });
-    let rpc = Rpc {
-        shared: shared.clone(),
-        outgoing: socket.outgoing.clone(),
-        _out: PhantomData,
-    };
-    let requests = Requests {
-        shared,
-        incoming: socket.incoming,
-        outgoing: socket.outgoing,
-        peer: socket.peer,
-        _in: PhantomData,
-    };
+    let rpc = Rpc { shared: shared.clone(), outgoing: socket.outgoing.clone(), _out: PhantomData };
+    let requests =
+        Requests { shared, incoming: socket.incoming, outgoing: socket.outgoing, peer: socket.peer, _in: PhantomData };
     (rpc, requests)
 }
 
@@ -124,11 +110,7 @@ pub struct Rpc<Out> {
 
 impl<Out> Clone for Rpc<Out> {
     fn clone(&self) -> Self {
-        Self {
-            shared: self.shared.clone(),
-            outgoing: self.outgoing.clone(),
-            _out: PhantomData,
-        }
+        Self { shared: self.shared.clone(), outgoing: self.outgoing.clone(), _out: PhantomData }
     }
 }
 
@@ -156,18 +138,8 @@ impl<Out: WireRequest> Rpc<Out> {
     /// # Errors
     /// [`RpcError::Closed`] if the connection has ended.
     pub async fn send(&self, request: &Out) -> Result<Pending, RpcError> {
-        let permit = self
-            .shared
-            .window
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|_| RpcError::Closed)?;
-        let slot = self
-            .outgoing
-            .reserve()
-            .await
-            .map_err(|_| RpcError::Closed)?;
+        let permit = self.shared.window.clone().acquire_owned().await.map_err(|_| RpcError::Closed)?;
+        let slot = self.outgoing.reserve().await.map_err(|_| RpcError::Closed)?;
         let (answer, pending) = oneshot::channel();
         // The number is drawn and the frame queued under one lock, so that numbers leave in their order.
         let mut state = self.shared.lock();
@@ -177,13 +149,7 @@ impl<Out: WireRequest> Rpc<Out> {
         let seq_number = state.next_seq;
         state.next_seq += 1;
         slot.send(request.encode(seq_number));
-        state.open.insert(
-            seq_number,
-            Open {
-                answer,
-                _permit: permit,
-            },
-        );
+        state.open.insert(seq_number, Open { answer, _permit: permit });
         Ok(Pending { answer: pending })
     }
 
@@ -237,9 +203,7 @@ pub struct Requests<In> {
 
 impl<In> std::fmt::Debug for Requests<In> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Requests")
-            .field("peer", &self.peer)
-            .finish_non_exhaustive()
+        f.debug_struct("Requests").field("peer", &self.peer).finish_non_exhaustive()
     }
 }
 
@@ -289,13 +253,9 @@ impl<In: WireRequest> Requests<In> {
 
     async fn handle(&mut self, frame: &Bytes) -> Result<Option<Incoming<In>>, RpcError> {
         match Inbound::<In>::decode(frame)? {
-            Inbound::Request {
-                seq_number,
-                request,
-            } => Ok(Some(Incoming {
-                request,
-                responder: self.responder(seq_number),
-            })),
+            Inbound::Request { seq_number, request } => {
+                Ok(Some(Incoming { request, responder: self.responder(seq_number) }))
+            }
             Inbound::BadRequest { seq_number, error } => {
                 tracing::warn!(peer = %self.peer, %error, "request was not understood");
                 self.responder(seq_number).error(error.to_string()).await;
@@ -316,10 +276,7 @@ impl<In: WireRequest> Requests<In> {
     }
 
     fn responder(&self, seq_number: i64) -> Responder {
-        Responder {
-            inner: Some((self.outgoing.clone(), self.shared.clone())),
-            seq_number,
-        }
+        Responder { inner: Some((self.outgoing.clone(), self.shared.clone())), seq_number }
     }
 }
 
@@ -342,9 +299,7 @@ pub struct Responder {
 
 impl std::fmt::Debug for Responder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Responder")
-            .field("seq_number", &self.seq_number)
-            .finish_non_exhaustive()
+        f.debug_struct("Responder").field("seq_number", &self.seq_number).finish_non_exhaustive()
     }
 }
 
@@ -360,11 +315,7 @@ impl Responder {
     }
 
     async fn answer(mut self, result: Result<Value, String>) {
-        let frame = Response {
-            seq_number: self.seq_number,
-            result,
-        }
-        .encode();
+        let frame = Response { seq_number: self.seq_number, result }.encode();
         let Some((outgoing, _)) = &self.inner else {
             return;
         };
@@ -381,10 +332,7 @@ impl Drop for Responder {
         let Some((outgoing, shared)) = self.inner.take() else {
             return;
         };
-        let response = Response {
-            seq_number: self.seq_number,
-            result: Err("request was dropped".to_owned()),
-        };
+        let response = Response { seq_number: self.seq_number, result: Err("request was dropped".to_owned()) };
         if let Err(mpsc::error::TrySendError::Full(_)) = outgoing.try_send(response.encode()) {
             // A request without an answer would block the other side for ever; a closed connection does not.
             shared.close();

@@ -71,39 +71,21 @@ impl WorkerSettings {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let value = Reader::new(bytes).value()?;
         let Value::Map(entries) = value else {
-            return Err(DecodeError::UnexpectedType {
-                expected: "map",
-                found: crate::codec::type_name(&value),
-            });
+            return Err(DecodeError::UnexpectedType { expected: "map", found: crate::codec::type_name(&value) });
         };
         let get = |key: &'static str| {
-            entries
-                .iter()
-                .find(|(k, _)| k.as_str() == Some(key))
-                .map(|(_, v)| v)
-                .ok_or(DecodeError::MissingKey(key))
+            entries.iter().find(|(k, _)| k.as_str() == Some(key)).map(|(_, v)| v).ok_or(DecodeError::MissingKey(key))
         };
         let number = |key: &'static str| -> Result<f64, DecodeError> {
             let value = get(key)?;
             let number = value.as_f64().or_else(|| value.as_i64().map(|i| i as f64));
-            number
-                .filter(|n| n.is_finite() && *n >= 0.0)
-                .ok_or_else(|| {
-                    DecodeError::UnexpectedType {
-                        expected: "number",
-                        found: crate::codec::type_name(value),
-                    }
-                    .in_field(key)
-                })
+            number.filter(|n| n.is_finite() && *n >= 0.0).ok_or_else(|| {
+                DecodeError::UnexpectedType { expected: "number", found: crate::codec::type_name(value) }.in_field(key)
+            })
         };
         Ok(Self {
-            newline_re: crate::codec::text(get("newline_re")?).ok_or(
-                DecodeError::UnexpectedType {
-                    expected: "string",
-                    found: "other",
-                }
-                .in_field("newline_re"),
-            )?,
+            newline_re: crate::codec::text(get("newline_re")?)
+                .ok_or(DecodeError::UnexpectedType { expected: "string", found: "other" }.in_field("newline_re"))?,
             max_line_length: number("max_line_length")? as u64,
             buffer_timeout_secs: number("buffer_timeout")?,
             buffer_size: number("buffer_size")? as u64,

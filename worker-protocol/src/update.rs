@@ -27,18 +27,9 @@ impl LogText {
         if !text.ends_with('\n') {
             text.push('\n');
         }
-        let positions: Vec<u32> = text
-            .chars()
-            .enumerate()
-            .filter(|(_, c)| *c == '\n')
-            .map(|(i, _)| i as u32)
-            .collect();
+        let positions: Vec<u32> = text.chars().enumerate().filter(|(_, c)| *c == '\n').map(|(i, _)| i as u32).collect();
         let times = vec![time; positions.len()];
-        Self {
-            text,
-            positions,
-            times,
-        }
+        Self { text, positions, times }
     }
 
     /// The number of lines, counted in the text itself.
@@ -69,10 +60,7 @@ impl LogText {
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         if matches!(r.peek_type()?, "string" | "binary") {
             // Just the text, as on the other protocol.
-            return Ok(Self {
-                text: r.text()?.into_owned(),
-                ..Self::default()
-            });
+            return Ok(Self { text: r.text()?.into_owned(), ..Self::default() });
         }
         let items = r.array_len()?;
         if items == 0 {
@@ -97,11 +85,7 @@ impl LogText {
         for _ in 3..items {
             r.skip()?;
         }
-        Ok(Self {
-            text,
-            positions,
-            times,
-        })
+        Ok(Self { text, positions, times })
     }
 }
 
@@ -187,10 +171,7 @@ impl CommandUpdate {
     pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let items = r.array_len()?;
         if items != 2 {
-            return Err(DecodeError::UnexpectedType {
-                expected: "pair",
-                found: "array",
-            });
+            return Err(DecodeError::UnexpectedType { expected: "pair", found: "array" });
         }
         let key = r.text()?;
         Ok(match key.as_ref() {
@@ -201,28 +182,17 @@ impl CommandUpdate {
             "rc" => Self::Rc(r.int().map_err(|e| e.in_field("rc"))?),
             "elapsed" => Self::Elapsed(r.f64().map_err(|e| e.in_field("elapsed"))?),
             "failure_reason" => Self::FailureReason(r.text()?.into_owned()),
-            "files" => Self::Files(
-                decode_list(r, |r| Ok(r.text()?.into_owned())).map_err(|e| e.in_field("files"))?,
-            ),
+            "files" => Self::Files(decode_list(r, |r| Ok(r.text()?.into_owned())).map_err(|e| e.in_field("files"))?),
             "stat" => Self::Stat(decode_list(r, stat_number).map_err(|e| e.in_field("stat"))?),
-            _ => Self::Other {
-                key: key.into_owned(),
-                value: r.value()?,
-            },
+            _ => Self::Other { key: key.into_owned(), value: r.value()? },
         })
     }
 
     fn decode_log(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         if r.array_len()? != 2 {
-            return Err(DecodeError::UnexpectedType {
-                expected: "pair",
-                found: "array",
-            });
+            return Err(DecodeError::UnexpectedType { expected: "pair", found: "array" });
         }
-        Ok(Self::Log {
-            name: r.text()?.into_owned(),
-            text: LogText::decode(r)?,
-        })
+        Ok(Self::Log { name: r.text()?.into_owned(), text: LogText::decode(r)? })
     }
 }
 
@@ -233,10 +203,7 @@ fn stat_number(r: &mut Reader<'_>) -> Result<i64, DecodeError> {
         .as_i64()
         .or_else(|| value.as_u64().map(|u| u as i64))
         .or_else(|| value.as_f64().map(|f| f as i64))
-        .ok_or_else(|| DecodeError::UnexpectedType {
-            expected: "integer",
-            found: codec::type_name(&value),
-        })
+        .ok_or_else(|| DecodeError::UnexpectedType { expected: "integer", found: codec::type_name(&value) })
 }
 
 fn decode_list<T>(

@@ -41,8 +41,5 @@ pub fn text(value: &Value) -> Option<String> {
 /// The value of a key in a map; nothing if it is no map or has no such key.
 #[must_use]
 pub fn get<'a>(map: &'a Value, key: &str) -> Option<&'a Value> {
-    map.as_map()?
-        .iter()
-        .find(|(k, _)| k.as_str() == Some(key))
-        .map(|(_, v)| v)
+    map.as_map()?.iter().find(|(k, _)| k.as_str() == Some(key)).map(|(_, v)| v)
 }

@@ -25,11 +25,7 @@ impl<'a> Reader<'a> {
     /// Starts at the beginning.
     #[must_use]
     pub fn new(buf: &'a [u8]) -> Self {
-        Self {
-            buf,
-            pos: 0,
-            values_left: MAX_VALUES,
-        }
+        Self { buf, pos: 0, values_left: MAX_VALUES }
     }
 
     /// How many bytes are left.
@@ -75,10 +71,7 @@ impl<'a> Reader<'a> {
             0xde => self.be_u16()?.into(),
             0xdf => self.be_u32()? as usize,
             _ => {
-                return Err(DecodeError::UnexpectedType {
-                    expected: "map",
-                    found,
-                });
+                return Err(DecodeError::UnexpectedType { expected: "map", found });
             }
         };
         self.plausible(len.saturating_mul(2)).map(|_| len)
@@ -95,10 +88,7 @@ impl<'a> Reader<'a> {
             0xdc => self.be_u16()?.into(),
             0xdd => self.be_u32()? as usize,
             _ => {
-                return Err(DecodeError::UnexpectedType {
-                    expected: "array",
-                    found,
-                });
+                return Err(DecodeError::UnexpectedType { expected: "array", found });
             }
         };
         self.plausible(len)
@@ -116,10 +106,7 @@ impl<'a> Reader<'a> {
             0xc5 | 0xda => self.be_u16()?.into(),
             0xc6 | 0xdb => self.be_u32()? as usize,
             _ => {
-                return Err(DecodeError::UnexpectedType {
-                    expected: "string",
-                    found,
-                });
+                return Err(DecodeError::UnexpectedType { expected: "string", found });
             }
         };
         self.take(len)
@@ -158,10 +145,7 @@ impl<'a> Reader<'a> {
                 float as i64
             }
             _ => {
-                return Err(DecodeError::UnexpectedType {
-                    expected: "integer",
-                    found,
-                });
+                return Err(DecodeError::UnexpectedType { expected: "integer", found });
             }
         })
     }
@@ -245,10 +229,7 @@ impl<'a> Reader<'a> {
         if depth > MAX_DEPTH {
             return Err(DecodeError::TooDeep);
         }
-        self.values_left = self
-            .values_left
-            .checked_sub(1)
-            .ok_or(DecodeError::TooManyValues)?;
+        self.values_left = self.values_left.checked_sub(1).ok_or(DecodeError::TooManyValues)?;
         Ok(match self.peek_type()? {
             "nil" => {
                 self.pos += 1;
@@ -299,11 +280,7 @@ impl<'a> Reader<'a> {
 
     /// A count of values that the rest of the message can hold: each takes a byte at least.
     fn plausible(&self, len: usize) -> Result<usize, DecodeError> {
-        if len > self.remaining() {
-            Err(DecodeError::Truncated)
-        } else {
-            Ok(len)
-        }
+        if len > self.remaining() { Err(DecodeError::Truncated) } else { Ok(len) }
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {

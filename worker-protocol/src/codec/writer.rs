@@ -18,9 +18,7 @@ impl Writer {
     /// An empty message with room for that many bytes.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
-        Self {
-            buf: Vec::with_capacity(bytes),
-        }
+        Self { buf: Vec::with_capacity(bytes) }
     }
 
     /// The message's bytes.

@@ -27,43 +27,29 @@ impl<'a> Args<'a> {
         if missing.is_empty() {
             return Ok(());
         }
-        Err(CommandError::Missing {
-            class: self.class,
-            keys: missing.join(", "),
-        })
+        Err(CommandError::Missing { class: self.class, keys: missing.join(", ") })
     }
 
     pub(super) fn require_unnamed(&self, key: &str) -> Result<(), CommandError> {
         if self.has(key) {
             return Ok(());
         }
-        Err(CommandError::Missing {
-            class: self.class,
-            keys: key.to_owned(),
-        })
+        Err(CommandError::Missing { class: self.class, keys: key.to_owned() })
     }
 
     pub(super) fn invalid(&self, key: &str) -> CommandError {
-        let shown =
-            codec::get(self.map, key).map_or_else(|| "None".to_owned(), ToString::to_string);
-        CommandError::Invalid {
-            class: "TypeError",
-            message: format!("unusable value for '{key}': {shown}"),
-        }
+        let shown = codec::get(self.map, key).map_or_else(|| "None".to_owned(), ToString::to_string);
+        CommandError::Invalid { class: "TypeError", message: format!("unusable value for '{key}': {shown}") }
     }
 
     pub(super) fn text(&self, key: &str) -> Result<String, CommandError> {
-        self.get(key)
-            .and_then(codec::text)
-            .ok_or_else(|| self.invalid(key))
+        self.get(key).and_then(codec::text).ok_or_else(|| self.invalid(key))
     }
 
     pub(super) fn optional_text(&self, key: &str) -> Result<Option<String>, CommandError> {
         match self.get(key) {
             None => Ok(None),
-            Some(value) => codec::text(value)
-                .map(Some)
-                .ok_or_else(|| self.invalid(key)),
+            Some(value) => codec::text(value).map(Some).ok_or_else(|| self.invalid(key)),
         }
     }
 
@@ -74,10 +60,7 @@ impl<'a> Args<'a> {
             return Ok(vec![text]);
         }
         let items = value.as_array().ok_or_else(|| self.invalid(key))?;
-        items
-            .iter()
-            .map(|item| codec::text(item).ok_or_else(|| self.invalid(key)))
-            .collect()
+        items.iter().map(|item| codec::text(item).ok_or_else(|| self.invalid(key))).collect()
     }
 
     /// A number of seconds; nil, missing and zero mean none.
@@ -85,10 +68,7 @@ impl<'a> Args<'a> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
-        let number = value
-            .as_f64()
-            .or_else(|| value.as_i64().map(|i| i as f64))
-            .or(value.as_bool().map(f64::from));
+        let number = value.as_f64().or_else(|| value.as_i64().map(|i| i as f64)).or(value.as_bool().map(f64::from));
         match number {
             Some(n) if n.is_finite() => Ok((n > 0.0).then_some(n)),
             _ => Err(self.invalid(key)),
@@ -99,9 +79,7 @@ impl<'a> Args<'a> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
-        let number = value
-            .as_u64()
-            .or_else(|| value.as_f64().filter(|f| *f >= 0.0).map(|f| f as u64));
+        let number = value.as_u64().or_else(|| value.as_f64().filter(|f| *f >= 0.0).map(|f| f as u64));
         number.map(Some).ok_or_else(|| self.invalid(key))
     }
 

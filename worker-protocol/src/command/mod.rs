@@ -135,11 +135,7 @@ pub struct RunLimits {
 
 impl Default for RunLimits {
     fn default() -> Self {
-        Self {
-            log_environ: true,
-            timeout_secs: Some(120.0),
-            max_time_secs: None,
-        }
+        Self { log_environ: true, timeout_secs: Some(120.0), max_time_secs: None }
     }
 }
 
@@ -173,48 +169,23 @@ impl Command {
                 map.put("paths", texts(paths));
                 limits.put(&mut map);
             }
-            Self::Cpdir {
-                from_path,
-                to_path,
-                limits,
-            } => {
+            Self::Cpdir { from_path, to_path, limits } => {
                 map.put("from_path", from_path.as_str());
                 map.put("to_path", to_path.as_str());
                 limits.put(&mut map);
             }
-            Self::Stat { path }
-            | Self::Glob { path }
-            | Self::Listdir { path }
-            | Self::Rmfile { path } => {
+            Self::Stat { path } | Self::Glob { path } | Self::Listdir { path } | Self::Rmfile { path } => {
                 map.put("path", path.as_str());
             }
-            Self::UploadFile {
-                path,
-                max_size,
-                block_size,
-                keepstamp,
-            } => {
+            Self::UploadFile { path, max_size, block_size, keepstamp } => {
                 map.transfer(path, *max_size, *block_size);
                 map.put("keepstamp", *keepstamp);
             }
-            Self::UploadDirectory {
-                path,
-                max_size,
-                block_size,
-                compress,
-            } => {
+            Self::UploadDirectory { path, max_size, block_size, compress } => {
                 map.transfer(path, *max_size, *block_size);
-                map.put(
-                    "compress",
-                    compress.as_deref().map_or(Value::Nil, Value::from),
-                );
+                map.put("compress", compress.as_deref().map_or(Value::Nil, Value::from));
             }
-            Self::DownloadFile {
-                path,
-                max_size,
-                block_size,
-                mode,
-            } => {
+            Self::DownloadFile { path, max_size, block_size, mode } => {
                 map.transfer(path, *max_size, *block_size);
                 map.put("mode", mode.map_or(Value::Nil, Value::from));
             }
@@ -228,25 +199,18 @@ impl Command {
     /// [`CommandError::Unknown`] and [`CommandError::Missing`] are the start request's answer;
     /// [`CommandError::Invalid`] is the failure of a command that has started.
     pub fn parse(id: &CommandId, name: &str, args: &Value) -> Result<Self, CommandError> {
-        let class = class_name(name).ok_or_else(|| CommandError::Unknown {
-            id: id.as_str().to_owned(),
-            name: name.to_owned(),
-        })?;
+        let class = class_name(name)
+            .ok_or_else(|| CommandError::Unknown { id: id.as_str().to_owned(), name: name.to_owned() })?;
         let args = Args { class, map: args };
         Ok(match name {
             "shell" => Self::Shell(ShellArgs::parse(&args)?),
             "mkdir" => {
                 args.require(&["paths"])?;
-                Self::Mkdir {
-                    paths: args.texts("paths")?,
-                }
+                Self::Mkdir { paths: args.texts("paths")? }
             }
             "rmdir" => {
                 args.require(&["paths"])?;
-                Self::Rmdir {
-                    paths: args.texts("paths")?,
-                    limits: RunLimits::parse(&args)?,
-                }
+                Self::Rmdir { paths: args.texts("paths")?, limits: RunLimits::parse(&args)? }
             }
             "cpdir" => {
                 args.require(&["from_path", "to_path"])?;
@@ -278,35 +242,19 @@ impl Command {
         }
         let path = args.text("path")?;
         let max_size = args.uint("maxsize")?;
-        let block_size = args
-            .uint("blocksize")?
-            .filter(|size| *size > 0)
-            .ok_or_else(|| args.invalid("blocksize"))?;
+        let block_size = args.uint("blocksize")?.filter(|size| *size > 0).ok_or_else(|| args.invalid("blocksize"))?;
         Ok(match name {
-            "upload_file" | "uploadFile" => Self::UploadFile {
-                path,
-                max_size,
-                block_size,
-                keepstamp: args.truth("keepstamp", false),
-            },
+            "upload_file" | "uploadFile" => {
+                Self::UploadFile { path, max_size, block_size, keepstamp: args.truth("keepstamp", false) }
+            }
             "upload_directory" | "uploadDirectory" => {
                 args.require_unnamed("compress")?;
-                Self::UploadDirectory {
-                    path,
-                    max_size,
-                    block_size,
-                    compress: args.optional_text("compress")?,
-                }
+                Self::UploadDirectory { path, max_size, block_size, compress: args.optional_text("compress")? }
             }
             _ => {
                 args.require_unnamed("mode")?;
                 let mode = args.uint("mode")?.map(|mode| (mode & 0o7777) as u32);
-                Self::DownloadFile {
-                    path,
-                    max_size,
-                    block_size,
-                    mode,
-                }
+                Self::DownloadFile { path, max_size, block_size, mode }
             }
         })
     }
@@ -322,11 +270,7 @@ impl RunLimits {
     fn parse(args: &Args<'_>) -> Result<Self, CommandError> {
         Ok(Self {
             log_environ: args.truth("logEnviron", true),
-            timeout_secs: if args.has("timeout") {
-                args.seconds("timeout")?
-            } else {
-                Some(120.0)
-            },
+            timeout_secs: if args.has("timeout") { args.seconds("timeout")? } else { Some(120.0) },
             max_time_secs: args.seconds("maxTime")?,
         })
     }
@@ -351,12 +295,7 @@ fn class_name(command: &str) -> Option<&'static str> {
 }
 
 fn texts(items: &[String]) -> Value {
-    Value::Array(
-        items
-            .iter()
-            .map(|item| Value::from(item.as_str()))
-            .collect(),
-    )
+    Value::Array(items.iter().map(|item| Value::from(item.as_str())).collect())
 }
 
 /// Whole seconds leave as integers: the worker shows them as they came ("timeout 1200 secs").

@@ -97,33 +97,17 @@ impl ShellArgs {
     pub(super) fn to_value(&self) -> Value {
         let mut map = MapBuilder::default();
         map.put("workdir", self.workdir.as_str());
-        map.put(
-            "env",
-            Value::Map(
-                self.env
-                    .iter()
-                    .map(|(k, v)| (Value::from(k.as_str()), v.to_value()))
-                    .collect(),
-            ),
-        );
+        map.put("env", Value::Map(self.env.iter().map(|(k, v)| (Value::from(k.as_str()), v.to_value())).collect()));
         map.put("want_stdout", self.want_stdout);
         map.put("want_stderr", self.want_stderr);
-        map.put(
-            "logfiles",
-            Value::Map(self.logfiles.iter().map(LogFile::to_entry).collect()),
-        );
+        map.put("logfiles", Value::Map(self.logfiles.iter().map(LogFile::to_entry).collect()));
         map.put("timeout", seconds(self.timeout_secs));
         map.put("maxTime", seconds(self.max_time_secs));
         map.put("max_lines", self.max_lines.map_or(Value::Nil, Value::from));
         map.put("sigtermTime", seconds(self.sigterm_time_secs));
         map.put("usePTY", self.use_pty);
         map.put("logEnviron", self.log_environ);
-        map.put(
-            "initial_stdin",
-            self.initial_stdin
-                .as_deref()
-                .map_or(Value::Nil, Value::from),
-        );
+        map.put("initial_stdin", self.initial_stdin.as_deref().map_or(Value::Nil, Value::from));
         map.put("interruptSignal", self.interrupt_signal.as_str());
         map.put(
             "command",
@@ -145,8 +129,7 @@ impl ShellArgs {
                     class: "AssertionError",
                     message: format!(
                         "Unexpected usePTY argument value: {}. Expected boolean.",
-                        codec::text(other)
-                            .map_or_else(|| other.to_string(), |text| format!("'{text}'"))
+                        codec::text(other).map_or_else(|| other.to_string(), |text| format!("'{text}'"))
                     ),
                 });
             }
@@ -159,9 +142,7 @@ impl ShellArgs {
             max_time_secs: args.seconds("maxTime")?,
             max_lines: args.uint("max_lines")?,
             sigterm_time_secs: args.seconds("sigtermTime")?,
-            interrupt_signal: args
-                .optional_text("interruptSignal")?
-                .unwrap_or_else(|| "KILL".to_owned()),
+            interrupt_signal: args.optional_text("interruptSignal")?.unwrap_or_else(|| "KILL".to_owned()),
             want_stdout: args.truth("want_stdout", true),
             want_stderr: args.truth("want_stderr", true),
             logfiles: parse_logfiles(args)?,
@@ -204,11 +185,7 @@ fn parse_command(args: &Args<'_>) -> Result<ShellCommand, CommandError> {
     let items = value.as_array().ok_or_else(|| args.invalid("command"))?;
     items
         .iter()
-        .map(|item| {
-            codec::text(item)
-                .or_else(|| obfuscated(item))
-                .ok_or_else(|| args.invalid("command"))
-        })
+        .map(|item| codec::text(item).or_else(|| obfuscated(item)).ok_or_else(|| args.invalid("command")))
         .collect::<Result<_, _>>()
         .map(ShellCommand::Argv)
 }
@@ -240,12 +217,9 @@ fn parse_env(args: &Args<'_>) -> Result<Vec<(String, EnvValue)>, CommandError> {
         let value = match value {
             Value::Nil if key == "PYTHONPATH" => return Err(bad()),
             Value::Nil => EnvValue::Unset,
-            Value::Array(items) => EnvValue::List(
-                items
-                    .iter()
-                    .map(|i| codec::text(i).ok_or_else(bad))
-                    .collect::<Result<_, _>>()?,
-            ),
+            Value::Array(items) => {
+                EnvValue::List(items.iter().map(|i| codec::text(i).ok_or_else(bad)).collect::<Result<_, _>>()?)
+            }
             other => EnvValue::Text(codec::text(other).ok_or_else(bad)?),
         };
         env.push((key, value));
@@ -265,23 +239,11 @@ fn parse_logfiles(args: &Args<'_>) -> Result<Vec<LogFile>, CommandError> {
             Some(path) => (path, false, false),
             None => {
                 let path = codec::get(value, "filename").and_then(codec::text);
-                let nested = Args {
-                    class: args.class,
-                    map: value,
-                };
-                (
-                    path.ok_or_else(|| args.invalid("logfiles"))?,
-                    nested.truth("follow", false),
-                    true,
-                )
+                let nested = Args { class: args.class, map: value };
+                (path.ok_or_else(|| args.invalid("logfiles"))?, nested.truth("follow", false), true)
             }
         };
-        files.push(LogFile {
-            name,
-            filename,
-            follow,
-            as_map,
-        });
+        files.push(LogFile { name, filename, follow, as_map });
     }
     Ok(files)
 }

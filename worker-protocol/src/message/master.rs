@@ -24,12 +24,7 @@ impl StartCommand {
     /// The request for a command.
     #[must_use]
     pub fn new(command_id: CommandId, command: &Command, builder_name: Option<String>) -> Self {
-        Self {
-            command_id,
-            command_name: command.name().to_owned(),
-            args: command.to_args(),
-            builder_name,
-        }
+        Self { command_id, command_name: command.name().to_owned(), args: command.to_args(), builder_name }
     }
 }
 
@@ -105,11 +100,7 @@ impl WireRequest for MasterRequest {
                 w.str("args");
                 w.value(&start.args);
             }
-            Self::InterruptCommand {
-                command_id,
-                why,
-                builder_name,
-            } => {
+            Self::InterruptCommand { command_id, why, builder_name } => {
                 encode_builder_name(w, builder_name.as_deref());
                 w.str("command_id");
                 w.str(command_id.as_str());
@@ -121,24 +112,17 @@ impl WireRequest for MasterRequest {
 
     fn decode(op: &str, fields: &Fields<'_>) -> Result<Self, RequestError> {
         Ok(match op {
-            "print" => Self::Print {
-                message: fields.text("message")?,
-            },
+            "print" => Self::Print { message: fields.text("message")? },
             "keepalive" => Self::Keepalive,
             "get_worker_info" => Self::GetWorkerInfo,
             "set_worker_settings" => {
-                let args = fields
-                    .find("args")
-                    .ok_or(crate::DecodeError::MissingKey("args"))?;
+                let args = fields.find("args").ok_or(crate::DecodeError::MissingKey("args"))?;
                 Self::SetWorkerSettings(WorkerSettings::decode(args)?)
             }
             "start_command" => Self::StartCommand(StartCommand {
                 command_id: fields.text("command_id")?.into(),
                 command_name: fields.text("command_name")?,
-                args: fields
-                    .reader("args")?
-                    .value()
-                    .map_err(|e| e.in_field("args"))?,
+                args: fields.reader("args")?.value().map_err(|e| e.in_field("args"))?,
                 builder_name: fields.optional_text("builder_name")?,
             }),
             "interrupt_command" => Self::InterruptCommand {

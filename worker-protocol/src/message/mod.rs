@@ -128,16 +128,10 @@ impl<R: WireRequest> Inbound<R> {
             return Err(DecodeError::TooLarge(frame.len()));
         }
         let fields = Fields::read(frame)?;
-        let Some(op) = fields
-            .find("op")
-            .and_then(|bytes| Reader::new(bytes).text().ok())
-        else {
+        let Some(op) = fields.find("op").and_then(|bytes| Reader::new(bytes).text().ok()) else {
             return Ok(Self::Ignored("message without \"op\""));
         };
-        let Some(seq_number) = fields
-            .find("seq_number")
-            .and_then(|bytes| Reader::new(bytes).int().ok())
-        else {
+        let Some(seq_number) = fields.find("seq_number").and_then(|bytes| Reader::new(bytes).int().ok()) else {
             return Ok(Self::Ignored("message without \"seq_number\""));
         };
         if op == "response" {
@@ -152,10 +146,7 @@ impl<R: WireRequest> Inbound<R> {
             return Ok(Self::Response(Response { seq_number, result }));
         }
         Ok(match R::decode(&op, &fields) {
-            Ok(request) => Self::Request {
-                seq_number,
-                request,
-            },
+            Ok(request) => Self::Request { seq_number, request },
             Err(error) => Self::BadRequest { seq_number, error },
         })
     }
@@ -198,9 +189,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// If the key is missing.
     pub fn reader(&self, key: &'static str) -> Result<Reader<'a>, DecodeError> {
-        self.find(key)
-            .map(Reader::new)
-            .ok_or(DecodeError::MissingKey(key))
+        self.find(key).map(Reader::new).ok_or(DecodeError::MissingKey(key))
     }
 
     /// A required text.
@@ -208,11 +197,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// If the key is missing or its value no text.
     pub fn text(&self, key: &'static str) -> Result<String, DecodeError> {
-        Ok(self
-            .reader(key)?
-            .text()
-            .map_err(|e| e.in_field(key))?
-            .into_owned())
+        Ok(self.reader(key)?.text().map_err(|e| e.in_field(key))?.into_owned())
     }
 
     /// A text that may be missing or nil.

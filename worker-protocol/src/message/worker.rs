@@ -115,9 +115,7 @@ impl WireRequest for WorkerRequest {
     fn field_count(&self) -> usize {
         match self {
             Self::Graceful => 0,
-            Self::UploadFileClose { .. }
-            | Self::UploadDirectoryUnpack { .. }
-            | Self::ReadFileClose { .. } => 1,
+            Self::UploadFileClose { .. } | Self::UploadDirectoryUnpack { .. } | Self::ReadFileClose { .. } => 1,
             Self::Update { .. }
             | Self::Complete { .. }
             | Self::UploadFileWrite { .. }
@@ -135,16 +133,12 @@ impl WireRequest for WorkerRequest {
                     CommandUpdate::Stdout(t)
                     | CommandUpdate::Stderr(t)
                     | CommandUpdate::Header(t)
-                    | CommandUpdate::Log { text: t, .. } => {
-                        t.text.len() + t.positions.len() * 5 + t.times.len() * 9
-                    }
+                    | CommandUpdate::Log { text: t, .. } => t.text.len() + t.positions.len() * 5 + t.times.len() * 9,
                     CommandUpdate::Files(names) => names.iter().map(|n| n.len() + 5).sum(),
                     _ => 96,
                 })
                 .sum(),
-            Self::UploadFileWrite { data, .. } | Self::UploadDirectoryWrite { data, .. } => {
-                data.len()
-            }
+            Self::UploadFileWrite { data, .. } | Self::UploadDirectoryWrite { data, .. } => data.len(),
             _ => 0,
         };
         body + 160
@@ -168,15 +162,8 @@ impl WireRequest for WorkerRequest {
                 w.str("args");
                 w.bin(data);
             }
-            Self::UploadFileUtime {
-                access_time,
-                modified_time,
-                ..
-            } => {
-                for (key, time) in [
-                    ("access_time", access_time),
-                    ("modified_time", modified_time),
-                ] {
+            Self::UploadFileUtime { access_time, modified_time, .. } => {
+                for (key, time) in [("access_time", access_time), ("modified_time", modified_time)] {
                     w.str(key);
                     match time {
                         Some(seconds) => w.f64(*seconds),
@@ -202,46 +189,27 @@ impl WireRequest for WorkerRequest {
     fn decode(op: &str, fields: &Fields<'_>) -> Result<Self, RequestError> {
         let command_id = || fields.text("command_id").map(CommandId::from);
         Ok(match op {
-            "update" => Self::Update {
-                command_id: command_id()?,
-                updates: decode_updates(fields.reader("args")?)?,
-            },
-            "complete" => Self::Complete {
-                command_id: command_id()?,
-                failure: decode_failure(fields)?,
-            },
-            "update_upload_file_write" => Self::UploadFileWrite {
-                command_id: command_id()?,
-                data: fields.data("args")?,
-            },
-            "update_upload_file_close" => Self::UploadFileClose {
-                command_id: command_id()?,
-            },
+            "update" => Self::Update { command_id: command_id()?, updates: decode_updates(fields.reader("args")?)? },
+            "complete" => Self::Complete { command_id: command_id()?, failure: decode_failure(fields)? },
+            "update_upload_file_write" => {
+                Self::UploadFileWrite { command_id: command_id()?, data: fields.data("args")? }
+            }
+            "update_upload_file_close" => Self::UploadFileClose { command_id: command_id()? },
             "update_upload_file_utime" => Self::UploadFileUtime {
                 command_id: command_id()?,
                 access_time: decode_time(fields, "access_time")?,
                 modified_time: decode_time(fields, "modified_time")?,
             },
-            "update_upload_directory_write" => Self::UploadDirectoryWrite {
-                command_id: command_id()?,
-                data: fields.data("args")?,
-            },
-            "update_upload_directory_unpack" => Self::UploadDirectoryUnpack {
-                command_id: command_id()?,
-            },
+            "update_upload_directory_write" => {
+                Self::UploadDirectoryWrite { command_id: command_id()?, data: fields.data("args")? }
+            }
+            "update_upload_directory_unpack" => Self::UploadDirectoryUnpack { command_id: command_id()? },
             "update_read_file" => Self::ReadFile {
                 command_id: command_id()?,
-                length: u64::try_from(
-                    fields
-                        .reader("length")?
-                        .int()
-                        .map_err(|e| e.in_field("length"))?,
-                )
-                .map_err(|_| DecodeError::IntegerRange.in_field("length"))?,
+                length: u64::try_from(fields.reader("length")?.int().map_err(|e| e.in_field("length"))?)
+                    .map_err(|_| DecodeError::IntegerRange.in_field("length"))?,
             },
-            "update_read_file_close" => Self::ReadFileClose {
-                command_id: command_id()?,
-            },
+            "update_read_file_close" => Self::ReadFileClose { command_id: command_id()? },
             "graceful" => Self::Graceful,
             other => return Err(RequestError::UnknownOp(other.to_owned())),
         })
@@ -264,9 +232,7 @@ fn decode_failure(fields: &Fields<'_>) -> Result<Option<String>, DecodeError> {
         return Ok(None);
     }
     let value = r.value().map_err(|e| e.in_field("args"))?;
-    Ok(Some(
-        crate::codec::text(&value).unwrap_or_else(|| value.to_string()),
-    ))
+    Ok(Some(crate::codec::text(&value).unwrap_or_else(|| value.to_string())))
 }
 
 fn decode_time(fields: &Fields<'_>, key: &'static str) -> Result<Option<f64>, DecodeError> {

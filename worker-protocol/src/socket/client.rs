@@ -29,18 +29,11 @@ pub enum ConnectError {
 ///
 /// # Errors
 /// If the master refuses or the handshake fails. There is no timeout: the caller sets one.
-pub async fn connect<S>(
-    stream: S,
-    url: &str,
-    name: &str,
-    password: &str,
-) -> Result<WebSocketStream<S>, ConnectError>
+pub async fn connect<S>(stream: S, url: &str, name: &str, password: &str) -> Result<WebSocketStream<S>, ConnectError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut request = url
-        .into_client_request()
-        .map_err(|e| ConnectError::BadRequest(Box::new(e)))?;
+    let mut request = url.into_client_request().map_err(|e| ConnectError::BadRequest(Box::new(e)))?;
     let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}"));
     let mut value = HeaderValue::from_str(&format!("Basic {encoded}"))
         .map_err(|e| ConnectError::BadRequest(Box::new(Error::HttpFormat(e.into()))))?;

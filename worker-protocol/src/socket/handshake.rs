@@ -52,11 +52,7 @@ fn build(head: &httparse::Request<'_, '_>) -> Result<http::Request<()>, HeadErro
     let mut request = http::Request::builder()
         .method(head.method.unwrap_or_default())
         .uri(head.path.unwrap_or_default())
-        .version(if head.version == Some(1) {
-            http::Version::HTTP_11
-        } else {
-            http::Version::HTTP_10
-        });
+        .version(if head.version == Some(1) { http::Version::HTTP_11 } else { http::Version::HTTP_10 });
     for header in head.headers.iter() {
         request = request.header(header.name, header.value);
     }
@@ -70,15 +66,12 @@ fn build(head: &httparse::Request<'_, '_>) -> Result<http::Request<()>, HeadErro
 pub(super) fn credentials(authorization: Option<&[u8]>) -> Result<(String, String), Refusal> {
     let header = authorization.ok_or(Refusal::NoCredentials)?;
     let header = std::str::from_utf8(header).map_err(|_| Refusal::MalformedCredentials)?;
-    let (scheme, encoded) = header
-        .split_once(' ')
-        .ok_or(Refusal::MalformedCredentials)?;
+    let (scheme, encoded) = header.split_once(' ').ok_or(Refusal::MalformedCredentials)?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(Refusal::MalformedCredentials);
     }
-    let decoded = base64::engine::general_purpose::STANDARD
-        .decode(encoded.trim())
-        .map_err(|_| Refusal::MalformedCredentials)?;
+    let decoded =
+        base64::engine::general_purpose::STANDARD.decode(encoded.trim()).map_err(|_| Refusal::MalformedCredentials)?;
     let text = String::from_utf8(decoded).map_err(|_| Refusal::MalformedCredentials)?;
     let (name, password) = text.split_once(':').ok_or(Refusal::MalformedCredentials)?;
     Ok((name.to_owned(), password.to_owned()))

@@ -35,16 +35,8 @@ impl FrameSocket {
         let (a_out, b_in) = mpsc::channel(capacity);
         let (b_out, a_in) = mpsc::channel(capacity);
         (
-            Self {
-                incoming: a_in,
-                outgoing: a_out,
-                peer: peer.to_owned(),
-            },
-            Self {
-                incoming: b_in,
-                outgoing: b_out,
-                peer: peer.to_owned(),
-            },
+            Self { incoming: a_in, outgoing: a_out, peer: peer.to_owned() },
+            Self { incoming: b_in, outgoing: b_out, peer: peer.to_owned() },
         )
     }
 }

@@ -1,10 +1,13 @@
 //! Carries frames between a WebSocket and a [`FrameSocket`](super::FrameSocket)'s other end.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -23,15 +26,16 @@ pub struct PingOptions {
 
 impl Default for PingOptions {
     fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(10),
-            timeout: Duration::from_secs(20),
-        }
+        Self { interval: Duration::from_secs(10), timeout: Duration::from_secs(20) }
     }
 }
 
 /// How long the closing handshake may take; the stock worker gives it one second too.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a peer may take nothing. Long, because a master that writes slowly to its database may read nothing for a
+/// while, on purpose.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The limits of a WebSocket of this protocol.
 pub(super) fn websocket_config() -> WebSocketConfig {
@@ -49,6 +53,9 @@ pub enum PumpError {
     /// The peer did not answer a ping.
     #[error("no answer to a ping within {0:?}")]
     PingTimeout(Duration),
+    /// The peer takes nothing any more.
+    #[error("nothing could be written for {WRITE_TIMEOUT:?}")]
+    WriteTimeout,
     /// The WebSocket failed.
     #[error(transparent)]
     WebSocket(#[from] Box<Error>),
@@ -62,85 +69,157 @@ impl From<Error> for PumpError {
 
 /// Carries frames until either side closes. `inner` is the end of a [`FrameSocket::pair`] whose other end is in use.
 ///
-/// Reading stops while `inner` is full, so that a slow user slows the peer down. While it is stopped no pong can be
-/// seen, and silence is not held against the peer.
+/// Reading and writing go on independently of each other, so that two ends with full buffers cannot block each other.
+/// Reading stops while `inner` is full, so that a slow user slows the peer down; meanwhile silence is not held against
+/// the peer. When the user drops its end, what it has sent still leaves before the connection closes.
 ///
 /// # Errors
 /// If the connection was lost rather than closed.
-pub async fn pump<S>(
-    socket: WebSocketStream<S>,
-    inner: FrameSocket,
+pub async fn pump<S>(socket: WebSocketStream<S>, inner: FrameSocket, pings: PingOptions) -> Result<(), PumpError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let FrameSocket { incoming, outgoing, .. } = inner;
+    let (sink, mut stream) = socket.split();
+    let heard = Heard::new();
+    let mut writer = std::pin::pin!(write_frames(sink, incoming, &heard, pings));
+    let read = {
+        let mut reader = std::pin::pin!(read_frames(&mut stream, outgoing, &heard));
+        tokio::select! {
+            read = &mut reader => Some(read?),
+            written = &mut writer => {
+                written?;
+                None
+            }
+        }
+    };
+    match read {
+        // Reading on sends the answer to the close frame.
+        Some(ReadEnd::PeerClosed) => {}
+        Some(ReadEnd::UserGone) => {
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, writer).await;
+        }
+        None => {}
+    }
+    let closing = async { while let Some(Ok(_)) = stream.next().await {} };
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
+    Ok(())
+}
+
+/// When something last came from the peer. While the reader waits for its user, that is now.
+struct Heard {
+    state: Mutex<(Instant, bool)>,
+}
+
+impl Heard {
+    fn new() -> Self {
+        Self { state: Mutex::new((Instant::now(), false)) }
+    }
+
+    fn something(&self, user_is_slow: bool) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), user_is_slow);
+    }
+
+    fn last(&self) -> Instant {
+        let (at, user_is_slow) = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if user_is_slow { Instant::now() } else { at }
+    }
+}
+
+enum ReadEnd {
+    PeerClosed,
+    UserGone,
+}
+
+async fn read_frames<S>(
+    stream: &mut SplitStream<WebSocketStream<S>>,
+    outgoing: mpsc::Sender<Bytes>,
+    heard: &Heard,
+) -> Result<ReadEnd, PumpError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        let message = tokio::select! {
+            message = stream.next() => message,
+            () = outgoing.closed() => return Ok(ReadEnd::UserGone),
+        };
+        heard.something(false);
+        match message {
+            None | Some(Err(Error::ConnectionClosed) | Ok(Message::Close(_))) => return Ok(ReadEnd::PeerClosed),
+            Some(Err(error)) => return Err(error.into()),
+            Some(Ok(Message::Binary(frame))) => {
+                heard.something(true);
+                if outgoing.send(frame).await.is_err() {
+                    return Ok(ReadEnd::UserGone);
+                }
+                heard.something(false);
+            }
+            Some(Ok(Message::Text(_))) => tracing::warn!("text frame was ignored"),
+            // The library answers pings while it reads.
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+        }
+    }
+}
+
+/// Ends well when there is nothing more to write.
+async fn write_frames<S>(
+    mut sink: SplitSink<WebSocketStream<S>, Message>,
+    mut incoming: mpsc::Receiver<Bytes>,
+    heard: &Heard,
     pings: PingOptions,
 ) -> Result<(), PumpError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let FrameSocket {
-        mut incoming,
-        outgoing,
-        ..
-    } = inner;
-    let (mut sink, mut stream) = socket.split();
-    let mut waiting: Option<Bytes> = None;
-    let mut last_heard = Instant::now();
     let mut pinged: Option<Instant> = None;
     loop {
-        let silence = match pinged {
-            None => last_heard + pings.interval,
+        let last = heard.last();
+        if pinged.is_some_and(|at| last > at) {
+            pinged = None;
+        }
+        let deadline = match pinged {
+            None => last + pings.interval,
             Some(at) => at + pings.timeout,
         };
         tokio::select! {
-            frame = incoming.recv() => {
-                let Some(frame) = frame else {
+            frame = incoming.recv() => match frame {
+                Some(frame) => timed(write_ready(&mut sink, frame, &mut incoming)).await?,
+                None => {
                     let _ = tokio::time::timeout(CLOSE_TIMEOUT, sink.send(Message::Close(None))).await;
                     return Ok(());
-                };
-                sink.feed(Message::Binary(frame)).await?;
-                // What is ready goes out with one system call.
-                while let Ok(frame) = incoming.try_recv() {
-                    sink.feed(Message::Binary(frame)).await?;
                 }
-                sink.flush().await?;
-            }
-            slot = outgoing.reserve(), if waiting.is_some() => {
-                let Ok(slot) = slot else {
-                    let _ = tokio::time::timeout(CLOSE_TIMEOUT, sink.send(Message::Close(None))).await;
-                    return Ok(());
-                };
-                if let Some(frame) = waiting.take() {
-                    slot.send(frame);
+            },
+            () = tokio::time::sleep_until(deadline) => {
+                if heard.last() > last {
+                    continue;
                 }
-                last_heard = Instant::now();
-            }
-            message = stream.next(), if waiting.is_none() => {
-                last_heard = Instant::now();
-                pinged = None;
-                match message {
-                    None => return Ok(()),
-                    Some(Err(Error::ConnectionClosed)) => return Ok(()),
-                    Some(Err(error)) => return Err(error.into()),
-                    Some(Ok(Message::Binary(frame))) => waiting = Some(frame),
-                    Some(Ok(Message::Text(_))) => tracing::warn!("text frame was ignored"),
-                    Some(Ok(Message::Close(_))) => {
-                        // The answer to the close frame is queued by the library; flushing sends it.
-                        let _ = tokio::time::timeout(CLOSE_TIMEOUT, sink.flush()).await;
-                        return Ok(());
-                    }
-                    Some(Ok(Message::Ping(_))) => sink.flush().await?,
-                    Some(Ok(Message::Pong(_) | Message::Frame(_))) => {}
-                }
-            }
-            () = tokio::time::sleep_until(silence), if waiting.is_none() => {
                 if pinged.is_some() {
                     return Err(PumpError::PingTimeout(pings.timeout));
                 }
-                sink.send(Message::Ping(Bytes::new())).await?;
+                timed(async { Ok(sink.send(Message::Ping(Bytes::new())).await?) }).await?;
                 pinged = Some(Instant::now());
-            }
-            () = outgoing.closed() => {
-                let _ = tokio::time::timeout(CLOSE_TIMEOUT, sink.send(Message::Close(None))).await;
-                return Ok(());
             }
         }
     }
+}
+
+/// Writes a frame and all that wait behind it with as few system calls as possible.
+async fn write_ready<S>(
+    sink: &mut SplitSink<WebSocketStream<S>, Message>,
+    frame: Bytes,
+    incoming: &mut mpsc::Receiver<Bytes>,
+) -> Result<(), PumpError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    sink.feed(Message::Binary(frame)).await?;
+    while let Ok(frame) = incoming.try_recv() {
+        sink.feed(Message::Binary(frame)).await?;
+    }
+    Ok(sink.flush().await?)
+}
+
+async fn timed(write: impl Future<Output = Result<(), PumpError>>) -> Result<(), PumpError> {
+    tokio::time::timeout(WRITE_TIMEOUT, write).await.unwrap_or(Err(PumpError::WriteTimeout))
 }

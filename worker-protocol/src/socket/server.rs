@@ -56,15 +56,13 @@ pub async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let (admission, rest) =
-        tokio::time::timeout(HANDSHAKE_TIMEOUT, accept(&mut stream, acceptor.as_ref()))
-            .await
-            .map_err(|_| ServeError::HandshakeTimeout)??;
+    let (admission, rest) = tokio::time::timeout(HANDSHAKE_TIMEOUT, accept(&mut stream, acceptor.as_ref()))
+        .await
+        .map_err(|_| ServeError::HandshakeTimeout)??;
     let socket = if rest.is_empty() {
         WebSocketStream::from_raw_socket(stream, Role::Server, Some(websocket_config())).await
     } else {
-        WebSocketStream::from_partially_read(stream, rest, Role::Server, Some(websocket_config()))
-            .await
+        WebSocketStream::from_partially_read(stream, rest, Role::Server, Some(websocket_config())).await
     };
     let (inner, outer) = FrameSocket::pair(&peer, FRAME_QUEUE);
     // The session and the carrying of its frames end together: whichever ends first closes the channels of the other.
@@ -72,10 +70,7 @@ where
     result.map_err(ServeError::from)
 }
 
-async fn accept<S>(
-    stream: &mut S,
-    acceptor: &dyn WorkerAcceptor,
-) -> Result<(Admission, Vec<u8>), ServeError>
+async fn accept<S>(stream: &mut S, acceptor: &dyn WorkerAcceptor) -> Result<(Admission, Vec<u8>), ServeError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -88,10 +83,7 @@ where
             return Err(ServeError::Handshake(error.into()));
         }
     };
-    let authorization = request
-        .headers()
-        .get("authorization")
-        .map(|value| value.as_bytes());
+    let authorization = request.headers().get("authorization").map(|value| value.as_bytes());
     let admission = match handshake::credentials(authorization) {
         Ok((name, password)) => acceptor.authenticate(&name, &password).await,
         Err(refusal) => Err(refusal),
@@ -112,14 +104,8 @@ where
     };
     let mut head = Vec::with_capacity(256);
     write_response(&mut head, &response).map_err(|error| ServeError::Handshake(error.into()))?;
-    stream
-        .write_all(&head)
-        .await
-        .map_err(|error| ServeError::Handshake(error.into()))?;
-    stream
-        .flush()
-        .await
-        .map_err(|error| ServeError::Handshake(error.into()))?;
+    stream.write_all(&head).await.map_err(|error| ServeError::Handshake(error.into()))?;
+    stream.flush().await.map_err(|error| ServeError::Handshake(error.into()))?;
     Ok((admission, rest))
 }
 
@@ -130,14 +116,8 @@ async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S, status: u16) {
         503 => "Service Unavailable",
         _ => "Bad Request",
     };
-    let challenge = if status == 401 {
-        "WWW-Authenticate: Basic realm=\"workers\"\r\n"
-    } else {
-        ""
-    };
-    let head = format!(
-        "HTTP/1.1 {status} {reason}\r\n{challenge}Connection: close\r\nContent-Length: 0\r\n\r\n"
-    );
+    let challenge = if status == 401 { "WWW-Authenticate: Basic realm=\"workers\"\r\n" } else { "" };
+    let head = format!("HTTP/1.1 {status} {reason}\r\n{challenge}Connection: close\r\nContent-Length: 0\r\n\r\n");
     let _ = stream.write_all(head.as_bytes()).await;
     let _ = stream.shutdown().await;
 }
