@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use crate::{Cursor, Received};
 
-/// How many forms of a delivery are kept: one per wire protocol of the web (WebSocket frame, SSE record).
-const FORMS: usize = 2;
+/// How many forms of a delivery are kept.
+const FORMS: usize = 3;
 
 /// An event on its way to its subscribers, with the texts made for one of them that serve all.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ impl Outbound {
 pub enum Form {
     /// A WebSocket frame.
     WebSocket,
+    /// A WebSocket frame for a client that wants to know the cursor.
+    WebSocketWithCursor,
     /// A server-sent event.
     Sse,
 }
@@ -69,7 +71,8 @@ impl Delivery {
     pub fn rendered(&self, form: Form, make: impl FnOnce(&Self) -> Bytes) -> Bytes {
         let slot = match form {
             Form::WebSocket => 0,
-            Form::Sse => 1,
+            Form::WebSocketWithCursor => 1,
+            Form::Sse => 2,
         };
         self.outbound.forms[self.key][slot].get_or_init(|| make(self)).clone()
     }

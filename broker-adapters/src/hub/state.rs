@@ -53,6 +53,8 @@ pub(crate) struct Joined {
     pub(crate) id: u64,
     pub(crate) queue: mpsc::Receiver<Delivery>,
     pub(crate) fate: Arc<Fate>,
+    /// Where it starts.
+    pub(crate) start: Cursor,
 }
 
 /// How a filter was added or removed.
@@ -131,10 +133,11 @@ impl State {
         if self.is_shut_down {
             return Err(Gone::ShutDown);
         }
-        let seen = match from {
-            SubscribeFrom::Now => self.newest.position(),
-            SubscribeFrom::After(cursor) => cursor.position(),
+        let start = match from {
+            SubscribeFrom::Now => self.newest.clone(),
+            SubscribeFrom::After(cursor) => cursor.clone(),
         };
+        let seen = start.position();
         let (sender, queue) = mpsc::channel(self.options.queue_len);
         let fate = Arc::<Fate>::default();
         let id = self.next_member;
@@ -144,7 +147,7 @@ impl State {
         for filter in filters {
             self.add_filter(id, filter);
         }
-        Ok(Joined { id, queue, fate })
+        Ok(Joined { id, queue, fate, start })
     }
 
     pub(crate) fn add_filter(&mut self, id: u64, filter: TopicFilter) -> FilterChange {

@@ -21,6 +21,7 @@ pub struct HubSubscription {
     backlog: VecDeque<Delivery>,
     queue: mpsc::Receiver<Delivery>,
     fate: Arc<Fate>,
+    start: Cursor,
 }
 
 /// Changes a subscription's filters from elsewhere. It does not keep the subscription alive.
@@ -36,6 +37,12 @@ impl FilterHandle {
         self.shared.state().add_filter(self.id, filter)
     }
 
+    /// Whether both belong to one subscription.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id && Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Removes a filter.
     pub fn remove(&self, filter: &TopicFilter) -> FilterChange {
         self.shared.state().remove_filter(self.id, filter)
@@ -44,8 +51,15 @@ impl FilterHandle {
 
 impl HubSubscription {
     pub(super) fn new(shared: Arc<Shared>, joined: Joined, backlog: Vec<Delivery>) -> Self {
-        let Joined { id, queue, fate } = joined;
-        Self { handle: FilterHandle { shared, id }, backlog: backlog.into(), queue, fate }
+        let Joined { id, queue, fate, start } = joined;
+        Self { handle: FilterHandle { shared, id }, backlog: backlog.into(), queue, fate, start }
+    }
+
+    /// Where it started: what is in its backlog, if it has one, is what came up to here; everything after it will be
+    /// delivered.
+    #[must_use]
+    pub fn start(&self) -> &Cursor {
+        &self.start
     }
 
     /// The handle that changes its filters.

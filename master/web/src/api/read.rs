@@ -1,0 +1,79 @@
+//! `GET`: from path and query to the answer.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{self, HeaderValue},
+};
+use futures::StreamExt;
+
+use super::{error::ApiError, respond};
+use crate::{
+    Answer,
+    auth::{access, user_of},
+    query::parse_spec,
+    state::AppState,
+};
+
+/// Answers a read.
+pub(super) async fn handle(request: &HttpRequest, state: &AppState, path: &[&str]) -> HttpResponse {
+    match read(request, state, path).await {
+        Ok(response) => response,
+        Err(error) => error.respond(),
+    }
+}
+
+async fn read(request: &HttpRequest, state: &AppState, path: &[&str]) -> Result<HttpResponse, ApiError> {
+    access::check(state, request, &user_of(request, state), access::Request::Read)?;
+    let spec = parse_spec(request.query_string())?;
+    let answer = tokio::time::timeout(state.options.read_timeout, state.backend.get(path, &spec))
+        .await
+        .map_err(|_elapsed| ApiError::TimedOut)??;
+    Ok(match answer {
+        Answer::Items { plural, items, total } => respond::items(request, plural, &items, total),
+        Answer::Raw { mime_type, filename, body } => download(&mime_type, filename.as_deref(), body),
+    })
+}
+
+/// A download, streamed as it is read.
+fn download(
+    mime_type: &str,
+    filename: Option<&str>,
+    body: futures::stream::BoxStream<'static, Result<bytes::Bytes, crate::ReadError>>,
+) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.content_type(mime_type);
+    match filename {
+        Some(filename) => {
+            if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename={}", quoted(filename))) {
+                response.insert_header((header::CONTENT_DISPOSITION, value));
+            }
+        }
+        // What a job printed is shown in place: it must not run as a page of this site.
+        None => {
+            response.insert_header((header::CONTENT_SECURITY_POLICY, "sandbox"));
+        }
+    }
+    response.insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    response.streaming(body.map(|chunk| chunk.map_err(|error| ApiError::from(error).to_string())))
+}
+
+/// A file name as a header parameter (RFC 6266): a token as it is, everything else quoted.
+fn quoted(filename: &str) -> String {
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$&+-.^_`|~".contains(c);
+    if !filename.is_empty() && filename.chars().all(is_token) {
+        return filename.to_owned();
+    }
+    let safe = |c: char| if c.is_control() || c == '"' || c == '\\' || !c.is_ascii() { '_' } else { c };
+    format!("\"{}\"", filename.chars().map(safe).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn file_names_are_quoted_if_need_be() {
+        assert_eq!(quoted("compile_build_1_step_publish_log_page_html"), "compile_build_1_step_publish_log_page_html");
+        assert_eq!(quoted("deploy prod\"\r\nX: y"), "\"deploy prod___X: y\"");
+    }
+}

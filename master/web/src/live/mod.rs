@@ -1,0 +1,17 @@
+//! Live events for browsers and scripts: the WebSocket (`/ws`) and server-sent events (`/sse`).
+//!
+//! A stream is a response body that pulls from its subscription when its socket takes more, so that there is neither a
+//! task nor a second queue per client, and a slow client fills its own bounded queue only.
+
+mod command;
+mod frame;
+mod guard;
+mod sessions;
+mod sse;
+mod sse_commands;
+mod websocket;
+
+pub(crate) use self::{sessions::SseSessions, sse::listen, sse_commands::change_filters, websocket::websocket};
+
+/// A stream gathers about this much before it hands it to the socket.
+const CHUNK_BYTES: usize = 32 * 1024;

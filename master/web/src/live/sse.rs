@@ -1,0 +1,247 @@
+//! `/sse/listen`: server-sent events. Every record carries the cursor as its `id:`; a quiet stream gets it in id-only
+//! heartbeats, so that `Last-Event-ID` (or `?after=`) resumes without a gap. Where that is impossible the client gets a
+//! `reset` event, which says: fetch again.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use broker_adapters::{Cursor, FilterHandle, Gone, HubSubscription, SubscribeFrom, TopicFilter};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::Stream;
+use tokio::time::{Interval, MissedTickBehavior};
+use uuid::Uuid;
+
+use super::{
+    CHUNK_BYTES,
+    frame::{event_record, put_record, put_record_end},
+    guard::StreamGuard,
+};
+use crate::{
+    auth::{access, user_of},
+    query::{decode_path_part, parameters},
+    state::AppState,
+};
+
+/// What a client says it has seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum LastSeen {
+    /// It is new.
+    Nothing,
+    /// Everything up to a cursor, on a stream whose filters were changed if it is named.
+    UpTo(Cursor, Option<Uuid>),
+    /// Something that makes no sense.
+    Unknown,
+}
+
+/// The filter that a path of a request names, parts decoded; none if it is too long or internal.
+pub(super) fn filter_of(path: &str) -> Option<TopicFilter> {
+    let parts: Vec<_> = path.split('/').map(decode_path_part).collect();
+    let filter: TopicFilter = parts.join("/").parse().ok()?;
+    (!filter.is_internal()).then_some(filter)
+}
+
+fn last_seen(request: &HttpRequest) -> LastSeen {
+    let text = match request.headers().get("last-event-id") {
+        Some(value) => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        None => match parameters(request.query_string()).find(|(name, _)| name == "after") {
+            Some((_, value)) => value.into_owned(),
+            None => return LastSeen::Nothing,
+        },
+    };
+    parse_last_seen(&text)
+}
+
+fn parse_last_seen(text: &str) -> LastSeen {
+    let (cursor, session) = match text.split_once('~') {
+        Some((cursor, session)) => match Uuid::try_parse(session) {
+            Ok(session) => (cursor, Some(session)),
+            Err(_) => return LastSeen::Unknown,
+        },
+        None => (text, None),
+    };
+    cursor.parse().map_or(LastSeen::Unknown, |cursor| LastSeen::UpTo(cursor, session))
+}
+
+/// `GET /sse/listen` and `GET /sse/listen/<path>`.
+pub(crate) async fn listen(request: HttpRequest, state: web::Data<AppState>) -> HttpResponse {
+    if let Err(denied) = access::check(&state, &request, &user_of(&request, &state), access::Request::Read) {
+        return HttpResponse::Forbidden().content_type("text/plain; charset=utf-8").body(denied.0);
+    }
+    let mut filters = Vec::new();
+    if let Some(path) = request.uri().path().strip_prefix("/sse/listen/").filter(|path| !path.is_empty()) {
+        let Some(filter) = filter_of(path) else {
+            return HttpResponse::BadRequest().content_type("text/plain; charset=utf-8").body("invalid path");
+        };
+        filters.push(filter);
+    }
+    let mut id = Uuid::new_v4();
+    let mut is_resumed_with_changes = false;
+    let mut reset = None;
+    let from = match last_seen(&request) {
+        LastSeen::Nothing => SubscribeFrom::Now,
+        LastSeen::Unknown => {
+            reset = Some("the id of the last event is not one of this server");
+            SubscribeFrom::Now
+        }
+        LastSeen::UpTo(cursor, None) => SubscribeFrom::After(cursor),
+        LastSeen::UpTo(cursor, Some(session)) => match state.sse.take(&session) {
+            Some(known) => {
+                id = session;
+                filters = known;
+                is_resumed_with_changes = true;
+                SubscribeFrom::After(cursor)
+            }
+            None => {
+                reset = Some("the filters that were added are not known here");
+                SubscribeFrom::Now
+            }
+        },
+    };
+    let subscription = match state.hub.subscribe(filters.clone(), from).await {
+        Err(Gone::NotRetained) => {
+            reset = Some("the events since then are no longer retained");
+            state.hub.listen(filters.clone())
+        }
+        other => other,
+    };
+    let Ok(subscription) = subscription else {
+        return HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "5")).finish();
+    };
+    state.sse.begin(id, subscription.filters().clone(), filters, is_resumed_with_changes);
+    HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        // Proxies (nginx) must hand on each event at once.
+        .insert_header(("x-accel-buffering", "no"))
+        .streaming(SseBody::new(state, id, subscription, reset))
+}
+
+/// The body of a stream.
+struct SseBody {
+    state: web::Data<AppState>,
+    id: Uuid,
+    subscription: HubSubscription,
+    handle: FilterHandle,
+    heartbeat: Interval,
+    out: BytesMut,
+    is_ended: bool,
+    _guard: StreamGuard,
+}
+
+impl SseBody {
+    fn new(state: web::Data<AppState>, id: Uuid, subscription: HubSubscription, reset: Option<&str>) -> Self {
+        let mut heartbeat = tokio::time::interval(state.options.sse_heartbeat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        heartbeat.reset();
+        let guard = StreamGuard::new(&state.metrics, "sse");
+        let handle = subscription.filters().clone();
+        let mut body =
+            Self { state, id, subscription, handle, heartbeat, out: BytesMut::new(), is_ended: false, _guard: guard };
+        let session = body.named_session();
+        let start = body.subscription.start().clone();
+        put_record(&mut body.out, "handshake", &id.hyphenated().to_string(), &start, session.as_ref());
+        if let Some(reason) = reset {
+            body.put_reset(reason, &start);
+        }
+        body
+    }
+
+    /// The session as part of the id: only for streams whose filters were changed.
+    fn named_session(&self) -> Option<Uuid> {
+        self.state.sse.is_changed(&self.id).then_some(self.id)
+    }
+
+    fn put_reset(&mut self, reason: &str, cursor: &Cursor) {
+        self.state.metrics.resets.with_label_values(&["sse"]).inc();
+        let session = self.named_session();
+        let data = serde_json::json!({ "reason": reason }).to_string();
+        put_record(&mut self.out, "reset", &data, cursor, session.as_ref());
+    }
+
+    fn gather(&mut self, cx: &mut Context<'_>) {
+        let mut session = None;
+        while self.out.len() < CHUNK_BYTES {
+            match self.subscription.poll_recv(cx) {
+                Poll::Ready(Ok(delivery)) => {
+                    let session = session.get_or_insert_with(|| self.named_session());
+                    self.out.put_slice(&event_record(&delivery));
+                    put_record_end(&mut self.out, session.as_ref());
+                }
+                Poll::Ready(Err(gone)) => {
+                    let newest = self.state.hub.newest();
+                    match gone {
+                        Gone::TooSlow => self.put_reset("this client did not keep up", &newest),
+                        Gone::NotRetained => self.put_reset("events were lost", &newest),
+                        // The client comes back to another replica, or later to this one, and resumes.
+                        Gone::ShutDown => {}
+                    }
+                    self.is_ended = true;
+                    return;
+                }
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    fn put_heartbeat(&mut self) {
+        match self.subscription.caught_up_at() {
+            Some(cursor) => {
+                let session = self.named_session();
+                self.out.put_slice(format!("id: {cursor}").as_bytes());
+                put_record_end(&mut self.out, session.as_ref());
+            }
+            None => self.out.put_slice(b":\n\n"),
+        }
+    }
+}
+
+impl Stream for SseBody {
+    type Item = Result<Bytes, std::convert::Infallible>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if !this.is_ended {
+            this.gather(cx);
+            while !this.is_ended && this.heartbeat.poll_tick(cx).is_ready() {
+                if this.out.is_empty() {
+                    this.put_heartbeat();
+                }
+            }
+        }
+        if !this.out.is_empty() {
+            return Poll::Ready(Some(Ok(this.out.split().freeze())));
+        }
+        if this.is_ended { Poll::Ready(None) } else { Poll::Pending }
+    }
+}
+
+impl Drop for SseBody {
+    fn drop(&mut self) {
+        self.state.sse.end(&self.id, &self.handle);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_seen_ids_are_told_apart() {
+        let cursor: Cursor = "g.7.0".parse().expect("a cursor");
+        let session = Uuid::new_v4();
+        assert_eq!(parse_last_seen("g.7.0"), LastSeen::UpTo(cursor.clone(), None));
+        assert_eq!(parse_last_seen(&format!("g.7.0~{session}")), LastSeen::UpTo(cursor, Some(session)));
+        for text in ["", "x", "g.7.0~", "g.7.0~x", "17"] {
+            assert_eq!(parse_last_seen(text), LastSeen::Unknown, "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_become_filters() {
+        assert_eq!(filter_of("builds/%2A/*").expect("a filter").as_str(), "builds/*/*");
+        assert_eq!(filter_of("_hints/*"), None);
+    }
+}

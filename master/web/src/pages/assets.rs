@@ -1,0 +1,67 @@
+//! The user interface's files, embedded in the binary when they were built before it, and the page itself.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{
+        Method,
+        header::{self, ContentType},
+    },
+    web,
+};
+use rust_embed::RustEmbed;
+
+use super::bootstrap::{REVALIDATE, config_of, script};
+use crate::{auth::user_of, state::AppState};
+
+/// What `npm run build` made of `www/`; empty if it was not run.
+#[derive(RustEmbed)]
+#[folder = "../../www/dist"]
+#[allow_missing = true]
+struct Files;
+
+/// The page where the user interface was not built.
+const NOT_BUILT: &str = include_str!("not_built.html");
+
+/// `GET /`: the page, with the configuration for this user.
+pub(crate) async fn index(request: HttpRequest, state: web::Data<AppState>) -> HttpResponse {
+    let built = Files::get("index.html");
+    let page = built.as_ref().map_or(NOT_BUILT.into(), |file| String::from_utf8_lossy(&file.data));
+    let script = script(&config_of(&state, &user_of(&request, &state)));
+    let page = match page.find("<script").or_else(|| page.find("</head>")) {
+        Some(at) => format!("{}{script}\n{}", &page[..at], &page[at..]),
+        None => format!("{script}\n{page}"),
+    };
+    HttpResponse::Ok().insert_header(REVALIDATE).content_type("text/html; charset=utf-8").body(page)
+}
+
+/// Any other path: a file of the user interface, or 404.
+pub(crate) async fn asset(request: HttpRequest) -> HttpResponse {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return HttpResponse::MethodNotAllowed().finish();
+    }
+    let path = request.path().trim_start_matches('/');
+    let Some(file) = Files::get(path).filter(|_| path != "index.html") else {
+        return HttpResponse::NotFound().content_type(ContentType::plaintext()).body("404 Not Found");
+    };
+    let etag = header::EntityTag::new_strong(hex(&file.metadata.sha256_hash()[..16]));
+    let known = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    // The build gives files under assets/ names that change with their content.
+    let caching = if path.starts_with("assets/") { "public,max-age=31536000,immutable" } else { "public,max-age=0" };
+    let is_known = known.is_some_and(|known| known.split(',').any(|tag| tag.trim() == etag.to_string()));
+    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response.insert_header((header::CACHE_CONTROL, caching)).insert_header((header::ETAG, etag.to_string()));
+    if is_known {
+        return response.finish();
+    }
+    let mime_type = mime_guess::from_path(path).first_or_octet_stream();
+    response.content_type(mime_type.as_ref()).body(file.data.into_owned())
+}
+
+/// `GET /robots.txt`: build pages are many, change all the time, and are of no use in a search engine.
+pub(crate) async fn robots() -> HttpResponse {
+    HttpResponse::Ok().content_type(ContentType::plaintext()).body("User-agent: *\nDisallow: /\n")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,42 @@
+//! All routes, in one list.
+
+use actix_web::{guard, middleware::Compress, web};
+
+use crate::{api, auth, live, metrics, pages, worker};
+
+/// Registers every route.
+pub(crate) fn configure(config: &mut web::ServiceConfig) {
+    config
+        // The API. Methods are told apart in the handler, because their errors have the API's form.
+        .service(
+            web::scope("/api")
+                .wrap(Compress::default())
+                .route("", web::route().to(api::versions))
+                .route("/{version}", web::route().to(api::handle))
+                .route("/{version}/{tail:.*}", web::route().to(api::handle)),
+        )
+        // Live events.
+        .route("/ws", web::get().to(live::websocket))
+        .route("/sse/listen", web::get().to(live::listen))
+        .route("/sse/listen/{path:.*}", web::get().to(live::listen))
+        .route("/sse/{command:add|remove}", web::get().to(live::change_filters))
+        .route("/sse/{command:add|remove}/{rest:.*}", web::get().to(live::change_filters))
+        // Workers.
+        .route("/worker", web::get().to(worker::connect))
+        // Users.
+        .route("/auth/login", web::get().to(auth::login))
+        .route("/auth/logout", web::get().to(auth::logout))
+        // Operation.
+        .route("/health/live", web::get().to(pages::health_live))
+        .route("/health/ready", web::get().to(pages::health_ready))
+        .route("/metrics", web::get().to(metrics::show))
+        // The page.
+        .route("/config", web::get().to(pages::config))
+        .route("/robots.txt", web::get().to(pages::robots))
+        .service(
+            web::scope("")
+                .wrap(Compress::default())
+                .route("/", web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(pages::index))
+                .default_service(web::route().to(pages::asset)),
+        );
+}

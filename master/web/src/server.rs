@@ -1,0 +1,191 @@
+//! Starting and stopping the web server.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_web::{App, HttpServer, web};
+use broker_adapters::EventHub;
+use buildguild_types::farm::FarmConfig;
+use thiserror::Error;
+use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use worker_protocol::WorkerAcceptor;
+
+use crate::{Backend, auth::SessionKey, live::SseSessions, metrics::WebMetrics, routes, state::AppState};
+
+/// How long requests in flight may take after the server was told to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the web server is made of.
+pub struct WebParts {
+    /// Where to listen. Port 0 takes a free one, see [`WebServer::addresses`].
+    pub listen: Vec<SocketAddr>,
+    /// Reads and control calls.
+    pub backend: Arc<dyn Backend>,
+    /// Events.
+    pub hub: EventHub,
+    /// The farm's configuration, as it changes.
+    pub farm: watch::Receiver<Arc<FarmConfig>>,
+    /// Takes workers that connect to `/worker`; without it they are refused.
+    pub workers: Option<Arc<dyn WorkerAcceptor>>,
+    /// The registry that `/metrics` shows, and where the web server's own figures go.
+    pub metrics: prometheus::Registry,
+    /// Signs session cookies; the same for all replicas of a cluster.
+    pub session_key: Vec<u8>,
+    /// Bounds and intervals.
+    pub options: WebOptions,
+    /// Stops the server: open streams are ended, requests in flight get some seconds.
+    pub shutdown: CancellationToken,
+}
+
+/// Bounds and intervals.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct WebOptions {
+    /// Web threads; one per core if 0.
+    pub threads: usize,
+    /// The largest request body, in bytes.
+    pub max_body_bytes: usize,
+    /// The largest message of a WebSocket client, in bytes.
+    pub max_frame_bytes: usize,
+    /// The largest message of a worker, in bytes.
+    pub max_worker_frame_bytes: usize,
+    /// Connections per web thread at most; more wait.
+    pub max_connections_per_thread: usize,
+    /// How long a client may take to send a request's head.
+    pub request_timeout: Duration,
+    /// How often a quiet SSE stream gets its cursor.
+    pub sse_heartbeat: Duration,
+    /// How long a read may take.
+    pub read_timeout: Duration,
+}
+
+impl Default for WebOptions {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            max_body_bytes: 8 * 1024 * 1024,
+            max_frame_bytes: 64 * 1024,
+            max_worker_frame_bytes: 16 * 1024 * 1024,
+            max_connections_per_thread: 25_000,
+            request_timeout: Duration::from_secs(10),
+            sse_heartbeat: Duration::from_secs(15),
+            read_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Why the server did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The web server's figures are already registered.
+    #[error("register the web server's metrics")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A running web server.
+#[derive(Debug)]
+pub struct WebServer {
+    addresses: Vec<SocketAddr>,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl WebServer {
+    /// Listens and serves until `parts.shutdown` is cancelled. To be called in the main runtime.
+    ///
+    /// # Errors
+    /// [`StartError`] if an address cannot be listened on.
+    pub fn start(parts: WebParts) -> Result<Self, StartError> {
+        let mut listeners = Vec::new();
+        let mut addresses = Vec::new();
+        for address in parts.listen {
+            let listen = || -> io::Result<(TcpListener, SocketAddr)> {
+                let listener = TcpListener::bind(address)?;
+                let actual = listener.local_addr()?;
+                Ok((listener, actual))
+            };
+            let (listener, actual) = listen().map_err(|source| StartError::Listen { address, source })?;
+            listeners.push(listener);
+            addresses.push(actual);
+        }
+        let options = parts.options;
+        let metrics = WebMetrics::new(parts.metrics, &parts.hub)?;
+        let state = web::Data::new(AppState {
+            backend: parts.backend,
+            hub: parts.hub,
+            farm: parts.farm,
+            workers: parts.workers,
+            options,
+            session_key: SessionKey::new(&parts.session_key),
+            is_loopback_only: addresses.iter().all(|address| address.ip().is_loopback()),
+            metrics,
+            sse: SseSessions::default(),
+            runtime: Handle::current(),
+            tasks: TaskTracker::new(),
+            shutdown: parts.shutdown,
+        });
+        let shared = state.clone();
+        let mut server = HttpServer::new(move || {
+            App::new()
+                .app_data(shared.clone())
+                .wrap(actix_web::middleware::from_fn(crate::metrics::measure))
+                .configure(routes::configure)
+        })
+        .disable_signals()
+        .shutdown_timeout(STOP_TIMEOUT.as_secs())
+        .client_request_timeout(options.request_timeout)
+        .max_connections(options.max_connections_per_thread);
+        if options.threads > 0 {
+            server = server.workers(options.threads);
+        }
+        for (listener, address) in listeners.into_iter().zip(&addresses) {
+            server = server.listen(listener).map_err(|source| StartError::Listen { address: *address, source })?;
+            tracing::info!(%address, "web server listens");
+        }
+        let server = server.run();
+        let task = tokio::spawn(async move {
+            let handle = server.handle();
+            let mut serving = std::pin::pin!(server);
+            tokio::select! {
+                // It does not end by itself unless a thread failed.
+                ended = &mut serving => return ended,
+                () = state.shutdown.cancelled() => {}
+            }
+            let ((), ended) = tokio::join!(handle.stop(true), serving);
+            state.tasks.close();
+            if tokio::time::timeout(STOP_TIMEOUT, state.tasks.wait()).await.is_err() {
+                tracing::warn!(tasks = state.tasks.len(), "some worker sessions did not end in time");
+            }
+            ended
+        });
+        Ok(Self { addresses, task })
+    }
+
+    /// The addresses it listens on, in the order asked for, with real port numbers.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Waits until it has stopped.
+    ///
+    /// # Errors
+    /// If a web thread failed.
+    pub async fn stopped(self) -> io::Result<()> {
+        self.task.await.map_err(io::Error::other)?
+    }
+}

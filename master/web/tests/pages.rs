@@ -1,0 +1,49 @@
+//! The page, its configuration, health and metrics.
+
+mod support;
+
+use buildguild_types::farm::FarmConfig;
+use serde_json::json;
+use support::{Server, Setup, json_of};
+
+#[tokio::test]
+async fn the_page_carries_its_configuration() {
+    let mut config = FarmConfig { title: "A </script> title".to_owned(), ..FarmConfig::default() };
+    config.www.user_passwords = Some([("dev".to_owned(), "hunter2".to_owned())].into());
+    let server = Server::with(Setup { config, ..Setup::default() }).await;
+    let response = server.get("/").await;
+    assert_eq!(response.headers()["cache-control"], "public,max-age=0");
+    assert!(response.headers()["content-type"].to_str().expect("text").starts_with("text/html"));
+    let page = response.text().await.expect("a body");
+    let script =
+        page.split_once("<script id=\"bb-config\">").expect("the script").1.split_once("</script>").expect("its end").0;
+    let in_page =
+        script.trim().strip_prefix("window.buildbotFrontendConfig = ").expect("the object").trim_end_matches(';');
+    let in_page: serde_json::Value = serde_json::from_str(in_page).expect("JSON");
+    let config = server.get("/config").await;
+    assert_eq!(config.headers()["content-type"], "application/json");
+    let config = json_of(config).await;
+    assert_eq!(in_page, config);
+    assert_eq!(config["title"], "A </script> title");
+    assert_eq!(config["auth"], json!({"name": "UserPasswordAuth"}));
+    assert_eq!(config["user"], json!({"anonymous": true}));
+    assert!(config["versions"].as_array().expect("a list").iter().any(|row| row[0] == "Buildbot"));
+    assert!(!config.to_string().contains("hunter2"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn health_metrics_and_robots() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/health/live").await.status(), 200);
+    assert_eq!(
+        json_of(server.get("/health/ready").await).await,
+        json!({"status": "ok", "database": true, "events": true})
+    );
+    let metrics = server.get("/metrics").await.text().await.expect("a body");
+    assert!(metrics.contains("buildguild_http_requests_total{route=\"health\",status=\"2xx\"} 2"), "{metrics}");
+    assert!(server.get("/robots.txt").await.text().await.expect("a body").contains("Disallow: /"));
+    assert_eq!(server.get("/no/such/file.js").await.status(), 404);
+    assert_eq!(server.get("/index.html").await.status(), 404);
+    server.stop().await;
+}

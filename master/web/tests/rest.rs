@@ -1,0 +1,145 @@
+//! Reads over a real socket: forms, errors, methods, cross-origin rules.
+
+mod support;
+
+use buildguild_types::farm::FarmConfig;
+use proptest::prelude::*;
+use serde_json::json;
+use support::{Server, Setup, json_of};
+
+#[tokio::test]
+async fn collections_and_single_resources() {
+    let server = Server::start().await;
+    let response = server.get("/api/v2/builders?field=name").await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "application/json; charset=utf-8");
+    assert_eq!(
+        json_of(response).await,
+        json!({"builders": [{"name": "tests"}, {"name": "compile"}, {"name": "slow"}, {"name": "deploy prod"}],
+               "meta": {"total": 4}})
+    );
+    let single = json_of(server.get("/api/latest/builders/deploy%20prod").await).await;
+    assert_eq!(single["builders"][0]["builderid"], 4);
+    assert_eq!(single["meta"], json!({}));
+    let root = json_of(server.get("/api/v2").await).await;
+    assert_eq!(root["rootlinks"][0]["name"], "builders");
+    let versions = json_of(server.get("/api").await).await;
+    assert_eq!(versions["api_versions"]["v2"], "http://localhost:8010/api/v2");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn people_get_indented_text() {
+    let server = Server::start().await;
+    let request = server.client.get(server.url("/api/v2/builders/1")).header("Accept", "text/html");
+    let response = request.send().await.expect("answers");
+    assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
+    let text = response.text().await.expect("a body");
+    assert!(text.contains("\n  \"builders\": ["), "{text}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn errors_have_the_form_of_the_reference() {
+    let server = Server::start().await;
+    for (path, status, text) in [
+        ("/api/v2/nosuch", 404, "Invalid path: nosuch"),
+        ("/api/v2/builders/2/nosuch", 404, "Invalid path: builders/2/nosuch"),
+        ("/api/v2/builders/", 404, "builder '' not found"),
+        ("/api/v2/builders/99", 404, "builder '99' not found"),
+        ("/api/v2/builders?nosuch=1", 400, "unrecognized query parameter 'nosuch'"),
+        ("/api/v2/builders?limit=x", 400, "invalid limit"),
+        ("/api/v2/builders?offset=-1", 400, "invalid offset"),
+        ("/api/v3/builders", 404, "Invalid API version"),
+    ] {
+        let response = server.get(path).await;
+        assert_eq!(response.status(), status, "{path}");
+        assert_eq!(json_of(response).await, json!({ "error": text }), "{path}");
+    }
+    let response = server.get("/api/v2/broken").await;
+    assert_eq!(response.status(), 500);
+    let id = response.headers()["x-request-id"].to_str().expect("text").to_owned();
+    let text = response.text().await.expect("a body");
+    assert!(text.contains(&id) && !text.contains("secret"), "{text}");
+    let response = server.get("/api/v2/away").await;
+    assert_eq!((response.status().as_u16(), response.headers()["retry-after"].as_bytes()), (503, &b"5"[..]));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn other_methods() {
+    let server = Server::start().await;
+    let head = server.client.head(server.url("/api/v2/builders")).send().await.expect("answers");
+    assert_eq!(head.status(), 200);
+    assert_eq!(head.text().await.expect("no body"), "");
+    for method in [reqwest::Method::PUT, reqwest::Method::DELETE, reqwest::Method::OPTIONS] {
+        let response = server.client.request(method, server.url("/api/v2/builders")).send().await.expect("answers");
+        assert_eq!(response.status(), 400);
+        assert_eq!(json_of(response).await, json!({"error": "invalid HTTP method"}));
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn pages_of_other_origins() {
+    let mut config = FarmConfig::default();
+    config.www.allowed_origins = vec!["http://*.example.org".to_owned()];
+    let server = Server::with(Setup { config, ..Setup::default() }).await;
+    let url = server.url("/api/v2/builders");
+    let ask = |method: reqwest::Method, origin: &'static str, wanted: &'static str| {
+        let request = server.client.request(method, &url).header("Origin", origin);
+        request.header("Access-Control-Request-Method", wanted).send()
+    };
+    let allowed = ask(reqwest::Method::GET, "http://UI.example.org", "").await.expect("answers");
+    assert_eq!(allowed.status(), 200);
+    assert_eq!(allowed.headers()["access-control-allow-origin"], "http://UI.example.org");
+    assert_eq!(allowed.headers()["access-control-max-age"], "3600");
+    let foreign = ask(reqwest::Method::GET, "http://evil.test", "").await.expect("answers");
+    assert!(!foreign.headers().contains_key("access-control-allow-origin"));
+    assert_eq!((foreign.status().as_u16(), json_of(foreign).await), (400, json!({"error": "invalid origin"})));
+    let preflight = ask(reqwest::Method::OPTIONS, "http://ui.example.org", "POST").await.expect("answers");
+    assert_eq!(preflight.status(), 200);
+    assert_eq!(preflight.headers()["access-control-allow-headers"], "Content-Type");
+    let method = ask(reqwest::Method::OPTIONS, "http://ui.example.org", "PUT").await.expect("answers");
+    assert!(!method.headers().contains_key("access-control-allow-origin"));
+    assert_eq!((method.status().as_u16(), json_of(method).await), (400, json!({"error": "invalid method"})));
+    let posted = ask(reqwest::Method::POST, "http://evil.test", "").await.expect("answers");
+    assert_eq!(json_of(posted).await, json!({"error": {"message": "invalid origin"}}));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn downloads_are_streamed_and_compressed() {
+    let server = Server::start().await;
+    let response = server.get("/api/v2/logs/1/raw").await;
+    assert_eq!(
+        response.headers()["content-disposition"],
+        "attachment; filename=compile_build_1_step_configure_log_stdio"
+    );
+    assert_eq!(response.text().await.expect("a body").lines().count(), 1000);
+    let inline = server.get("/api/v2/logs/1/raw_inline").await;
+    assert!(!inline.headers().contains_key("content-disposition"));
+    assert_eq!(inline.headers()["content-security-policy"], "sandbox");
+    for encoding in ["gzip", "br", "zstd"] {
+        let request = server.client.get(server.url("/api/v2/logs/1/raw")).header("Accept-Encoding", encoding);
+        let response = request.send().await.expect("answers");
+        assert_eq!(response.headers()["content-encoding"], encoding);
+        assert!(response.bytes().await.expect("a body").len() < 5000);
+    }
+    server.stop().await;
+}
+
+#[test]
+fn no_query_or_path_is_a_server_error() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let server = runtime.block_on(Server::start());
+    let fuzz = ProptestConfig { cases: 200, ..ProptestConfig::default() };
+    proptest!(fuzz, |(path in "[ -~]{0,40}", query in "[ -~]{0,60}")| {
+        let escape = |text: &str| text.replace([' ', '#', '?', '"', '<', '>', '\\', '^', '`', '{', '|', '}'], "%25");
+        let path = escape(&path).replace("broken", "").replace("away", "");
+        let url = format!("http://{}/api/v2/{path}?{}", server.address, escape(&query));
+        let status = runtime.block_on(async { server.client.get(url).send().await.expect("answers").status() });
+        prop_assert!(!status.is_server_error(), "{}", status);
+    });
+    runtime.block_on(server.stop());
+}

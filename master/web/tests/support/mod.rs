@@ -1,0 +1,203 @@
+//! A web server on a free port with a small fixed farm behind it.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use broker_adapters::{EventHub, EventLog, HubOptions, memory::MemoryLog};
+use buildguild_types::{
+    control::{BuildRef, ControlAction, ControlCall, ControlError},
+    event::{Event, EventKey},
+    farm::FarmConfig,
+    spec::ResultSpec,
+};
+use buildguild_web::{Answer, Backend, ReadError, WebOptions, WebParts, WebServer};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use worker_protocol::WorkerAcceptor;
+
+/// A few builders, a log, and a record of the control calls.
+#[derive(Default)]
+pub(crate) struct Farm {
+    pub(crate) calls: Mutex<Vec<ControlCall>>,
+}
+
+fn builders() -> Vec<Value> {
+    ["tests", "compile", "slow", "deploy prod"]
+        .iter()
+        .zip(1..)
+        .map(|(name, id)| json!({ "builderid": id, "name": name, "tags": [] }))
+        .collect()
+}
+
+#[async_trait]
+impl Backend for Farm {
+    async fn get(&self, path: &[&str], spec: &ResultSpec) -> Result<Answer, ReadError> {
+        let items = |items: Vec<Value>, total| Ok(Answer::Items { plural: "builders", items, total });
+        match path {
+            [] => Ok(Answer::Items { plural: "rootlinks", items: vec![json!({ "name": "builders" })], total: Some(1) }),
+            ["builders"] => {
+                let known = ["builderid", "name", "tags"];
+                if let Some(filter) = spec.filters.iter().find(|filter| !known.contains(&filter.field.as_str())) {
+                    return Err(ReadError::BadQuery(format!("unrecognized query parameter '{}'", filter.field)));
+                }
+                let mut found = builders();
+                for item in &mut found {
+                    let item = item.as_object_mut().expect("an object");
+                    item.retain(|name, _| spec.fields.is_empty() || spec.fields.contains(name));
+                }
+                items(found, Some(4))
+            }
+            ["builders", name] => {
+                match builders().into_iter().find(|b| b["name"] == *name || b["builderid"].to_string() == *name) {
+                    Some(builder) => items(vec![builder], None),
+                    None => Err(ReadError::NotFound(format!("builder '{name}'"))),
+                }
+            }
+            ["logs", "1", kind @ ("raw" | "raw_inline")] => Ok(Answer::Raw {
+                mime_type: "text/plain; charset=utf-8".to_owned(),
+                filename: (*kind == "raw").then(|| "compile_build_1_step_configure_log_stdio".to_owned()),
+                body: stream::iter((0..1000).map(|n| Ok(Bytes::from(format!("line {n}\n"))))).boxed(),
+            }),
+            ["broken"] => Err(ReadError::Internal("secret detail".into())),
+            ["away"] => Err(ReadError::Unavailable("secret detail".into())),
+            _ => Err(ReadError::NoSuchPath(path.join("/"))),
+        }
+    }
+
+    async fn control(&self, call: ControlCall) -> Result<Value, ControlError> {
+        let result = match &call.action {
+            ControlAction::Force { scheduler, values } if scheduler == "force-slow" => match values.get("label") {
+                Some(_) => Ok(json!([13, { "3": 13 }])),
+                None => Err(ControlError::InvalidForce(
+                    [("label".to_owned(), "'Label' needs to be specified".to_owned())].into(),
+                )),
+            },
+            ControlAction::StopBuild { build: BuildRef::Id(id), .. } if id.0 == 999 => {
+                Err(ControlError::NotFound("build 999".to_owned()))
+            }
+            _ => Ok(Value::Null),
+        };
+        self.calls.lock().expect("no panic").push(call);
+        result
+    }
+
+    async fn owner_of_build(&self, _build: &BuildRef) -> Result<Option<String>, ReadError> {
+        Ok(None)
+    }
+
+    async fn is_ready(&self) -> bool {
+        true
+    }
+}
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) log: Arc<MemoryLog>,
+    pub(crate) hub: EventHub,
+    pub(crate) farm: Arc<Farm>,
+    pub(crate) config: watch::Sender<Arc<FarmConfig>>,
+    pub(crate) client: reqwest::Client,
+    shutdown: CancellationToken,
+    server: WebServer,
+}
+
+/// How a test differs from the usual.
+pub(crate) struct Setup {
+    pub(crate) config: FarmConfig,
+    pub(crate) options: WebOptions,
+    pub(crate) hub: HubOptions,
+    pub(crate) listen: &'static str,
+    pub(crate) workers: Option<Arc<dyn WorkerAcceptor>>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let mut options = WebOptions::default();
+        options.threads = 1;
+        Self {
+            config: FarmConfig::default(),
+            options,
+            hub: HubOptions::default(),
+            listen: "127.0.0.1:0",
+            workers: None,
+        }
+    }
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        Self::with(Setup::default()).await
+    }
+
+    pub(crate) async fn with(setup: Setup) -> Self {
+        let log = Arc::new(MemoryLog::default());
+        let shutdown = CancellationToken::new();
+        let (hub, _task) = EventHub::start(log.clone(), setup.hub, shutdown.clone()).await;
+        let farm = Arc::new(Farm::default());
+        let (config, watched) = watch::channel(Arc::new(setup.config));
+        let server = WebServer::start(WebParts {
+            listen: vec![setup.listen.parse().expect("an address")],
+            backend: farm.clone(),
+            hub: hub.clone(),
+            farm: watched,
+            workers: setup.workers,
+            metrics: prometheus::Registry::new(),
+            session_key: b"a key for tests".to_vec(),
+            options: setup.options,
+            shutdown: shutdown.clone(),
+        })
+        .expect("starts");
+        let port = server.addresses()[0].port();
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(Duration::from_secs(10))
+            .build()
+            .expect("a client");
+        Self { address: ([127, 0, 0, 1], port).into(), log, hub, farm, config, client, shutdown, server }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
+        self.client.get(self.url(path)).header("Accept", "application/json").send().await.expect("answers")
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = self.client.post(self.url(path)).header("Content-Type", "application/json");
+        let response = request.body(body.to_string()).send().await.expect("answers");
+        let status = response.status().as_u16();
+        (status, json_of(response).await)
+    }
+
+    pub(crate) async fn publish(&self, keys: &[&str], body: &Value) {
+        let keys = keys.iter().map(|key| EventKey::from(*key)).collect();
+        self.log.publish(vec![Event::new(keys, body).expect("JSON")]).await.expect("publishes");
+    }
+
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(Duration::from_secs(15), self.server.stopped()).await.expect("in time").expect("no error");
+    }
+}
+
+pub(crate) async fn json_of(response: reqwest::Response) -> Value {
+    let text = response.text().await.expect("a body");
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// A call as clients send it.
+pub(crate) fn call(method: &str, params: Value) -> Value {
+    json!({ "jsonrpc": "2.0", "method": method, "params": params, "id": 1 })
+}
