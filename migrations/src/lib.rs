@@ -17,3 +17,9 @@ impl MigratorTrait for Migrator {
         vec![Box::new(m0001_initial::Migration)]
     }
 }
+
+/// The names of all migrations: two programs with equal ones make equal schemas.
+pub fn fingerprint() -> String {
+    let names: Vec<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
+    names.join(",")
+}

@@ -1,0 +1,221 @@
+//! Fields that are lists or property sets: one statement for a whole page, however many items it has.
+
+use std::collections::HashMap;
+
+use sea_orm::{ConnectionTrait, QueryResult};
+use serde_json::{Map, Value, json};
+
+use super::decode::scalar;
+use super::error::QueryError;
+use super::resource::Kind;
+use super::resources::sourcestamps;
+use super::sql::Sql;
+
+/// Keys of one statement. A page has fewer; an unlimited list is attached in several goes.
+const BATCH: usize = 1_000;
+
+/// A list or property set that is attached to items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attachment {
+    /// The active masters of a builder.
+    BuilderMasters,
+    /// The tags of a builder, in configured order.
+    BuilderTags,
+    /// Where a worker is configured.
+    WorkerConfiguredOn,
+    /// Where a worker is connected.
+    WorkerConnectedTo,
+    /// The files of a change.
+    ChangeFiles,
+    /// The properties of a change.
+    ChangeProperties,
+    /// The source stamps of a buildset.
+    BuildsetSourceStamps,
+    /// The properties of a build that were asked for.
+    BuildProperties,
+    /// The properties that a request has from its buildset, if some were asked for.
+    RequestProperties,
+}
+
+impl Attachment {
+    /// The column of the item by which it is found.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::BuilderMasters | Self::BuilderTags => "b.id",
+            Self::WorkerConfiguredOn | Self::WorkerConnectedTo => "w.id",
+            Self::ChangeFiles | Self::ChangeProperties => "c.changeid",
+            Self::BuildsetSourceStamps => "bs.id",
+            Self::BuildProperties => "b.id",
+            Self::RequestProperties => "br.buildsetid",
+        }
+    }
+
+    /// The value of an item that has nothing attached.
+    pub(super) fn empty(self) -> Value {
+        match self {
+            Self::BuilderMasters
+            | Self::BuilderTags
+            | Self::WorkerConfiguredOn
+            | Self::WorkerConnectedTo
+            | Self::ChangeFiles
+            | Self::BuildsetSourceStamps => json!([]),
+            Self::ChangeProperties | Self::BuildProperties => json!({}),
+            Self::RequestProperties => Value::Null,
+        }
+    }
+
+    /// The condition that one of some elements is in the list: the SQL before and after the elements.
+    pub(super) fn contains(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::BuilderMasters => Some((
+                "EXISTS (SELECT 1 FROM builder_masters xbm JOIN masters xm ON xm.id = xbm.masterid \
+                 WHERE xbm.builderid = b.id AND xm.active AND xbm.masterid IN (",
+                "))",
+            )),
+            Self::BuilderTags => Some((
+                "EXISTS (SELECT 1 FROM builders_tags xbt JOIN tags xt ON xt.id = xbt.tagid \
+                 WHERE xbt.builderid = b.id AND xt.name IN (",
+                "))",
+            )),
+            Self::ChangeFiles => Some((
+                "EXISTS (SELECT 1 FROM change_files xcf WHERE xcf.changeid = c.changeid AND xcf.filename IN (",
+                "))",
+            )),
+            Self::WorkerConfiguredOn
+            | Self::WorkerConnectedTo
+            | Self::ChangeProperties
+            | Self::BuildsetSourceStamps
+            | Self::BuildProperties
+            | Self::RequestProperties => None,
+        }
+    }
+
+    /// The statement up to the list of keys; the first column is the key.
+    fn select(self) -> &'static str {
+        match self {
+            Self::BuilderMasters => {
+                "SELECT bm.builderid, bm.masterid FROM builder_masters bm JOIN masters m ON m.id = bm.masterid \
+                 WHERE m.active AND bm.builderid IN ("
+            }
+            Self::BuilderTags => {
+                "SELECT bt.builderid, t.name FROM builders_tags bt JOIN tags t ON t.id = bt.tagid \
+                 WHERE bt.builderid IN ("
+            }
+            Self::WorkerConfiguredOn => {
+                "SELECT cw.workerid, bm.builderid, bm.masterid FROM configured_workers cw \
+                 JOIN builder_masters bm ON bm.id = cw.buildermasterid WHERE cw.workerid IN ("
+            }
+            Self::WorkerConnectedTo => {
+                "SELECT cw.workerid, cw.masterid FROM connected_workers cw WHERE cw.workerid IN ("
+            }
+            Self::ChangeFiles => "SELECT cf.changeid, cf.filename FROM change_files cf WHERE cf.changeid IN (",
+            Self::ChangeProperties => {
+                "SELECT cp.changeid, cp.property_name, cp.property_value FROM change_properties cp \
+                 WHERE cp.changeid IN ("
+            }
+            Self::BuildsetSourceStamps => sourcestamps::SELECT_OF_BUILDSETS,
+            Self::BuildProperties => {
+                "SELECT bp.buildid, bp.name, bp.value, bp.source FROM build_properties bp WHERE bp.buildid IN ("
+            }
+            Self::RequestProperties => {
+                "SELECT bp.buildsetid, bp.property_name, bp.property_value FROM buildset_properties bp \
+                 WHERE bp.buildsetid IN ("
+            }
+        }
+    }
+
+    /// The order of the elements.
+    fn order(self) -> &'static str {
+        match self {
+            Self::BuilderMasters => " ORDER BY bm.masterid",
+            Self::BuilderTags => " ORDER BY bt.id",
+            Self::WorkerConfiguredOn => " ORDER BY bm.builderid, bm.masterid",
+            Self::WorkerConnectedTo => " ORDER BY cw.masterid",
+            Self::ChangeFiles => " ORDER BY cf.changeid, cf.position",
+            Self::BuildsetSourceStamps => " ORDER BY bss.id",
+            Self::ChangeProperties | Self::BuildProperties | Self::RequestProperties => "",
+        }
+    }
+
+    /// The column of a property's name, for those that are selected by name.
+    fn property_name(self) -> Option<&'static str> {
+        match self {
+            Self::BuildProperties => Some("bp.name"),
+            Self::RequestProperties => Some("bp.property_name"),
+            _ => None,
+        }
+    }
+
+    /// Adds one row to what its item has so far.
+    fn add(self, row: &QueryResult, value: &mut Value) -> Result<(), QueryError> {
+        let text = |column| row.try_get_by_index::<String>(column);
+        let number = |column| row.try_get_by_index::<i64>(column);
+        let element = match self {
+            Self::BuilderMasters => json!(number(1)?),
+            Self::BuilderTags | Self::ChangeFiles => json!(text(1)?),
+            Self::WorkerConfiguredOn => json!({"builderid": number(1)?, "masterid": number(2)?}),
+            Self::WorkerConnectedTo => json!({"masterid": number(1)?}),
+            Self::BuildsetSourceStamps => {
+                let mut parts = sourcestamps::COLUMNS
+                    .iter()
+                    .enumerate()
+                    .map(|(index, (_, kind))| scalar(row, index + 1, *kind))
+                    .collect::<Result<Vec<Value>, _>>()?;
+                sourcestamps::build(&mut parts)
+            }
+            Self::BuildProperties => json!([scalar(row, 2, Kind::Json)?, text(3)?]),
+            Self::ChangeProperties | Self::RequestProperties => scalar(row, 2, Kind::Json)?,
+        };
+        match self {
+            Self::ChangeProperties | Self::BuildProperties | Self::RequestProperties => {
+                if let Value::Object(properties) = value {
+                    properties.insert(text(1)?, element);
+                }
+            }
+            _ => {
+                if let Value::Array(list) = value {
+                    list.push(element);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What `attachment` has for each of `keys`; keys without anything may be left out.
+pub(super) async fn load<C: ConnectionTrait>(
+    connection: &C,
+    attachment: Attachment,
+    keys: &[i64],
+    properties: &[String],
+) -> Result<HashMap<i64, Value>, QueryError> {
+    let mut found = HashMap::with_capacity(keys.len());
+    let wanted = match attachment.property_name() {
+        Some(_) if properties.is_empty() => return Ok(found),
+        Some(_) if properties.iter().any(|name| name == "*") => None,
+        Some(column) => Some((column, properties)),
+        None => None,
+    };
+    if attachment == Attachment::RequestProperties {
+        // Asked for, so an empty set is an object and not null.
+        found.extend(keys.iter().map(|key| (*key, Value::Object(Map::new()))));
+    }
+    for keys in keys.chunks(BATCH) {
+        let mut sql = Sql::new(connection.get_database_backend());
+        sql.push(attachment.select()).bind_list(keys.iter().copied()).push(")");
+        if let Some((column, names)) = wanted {
+            let names = names.iter().filter(|name| !name.contains('\0')).map(String::as_str);
+            sql.push(" AND ").push(column).push(" IN (").bind_list(names).push(")");
+        }
+        sql.push(attachment.order());
+        for row in connection.query_all_raw(sql.into_statement()).await? {
+            let key: i64 = row.try_get_by_index(0)?;
+            let start = || match attachment.empty() {
+                Value::Null => Value::Object(Map::new()),
+                empty => empty,
+            };
+            attachment.add(&row, found.entry(key).or_insert_with(start))?;
+        }
+    }
+    Ok(found)
+}

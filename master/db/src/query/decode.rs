@@ -1,0 +1,156 @@
+//! From rows to the API's JSON.
+
+use std::collections::HashMap;
+
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use serde_json::{Map, Value};
+
+use super::attach;
+use super::error::QueryError;
+use super::resource::{Field, Kind, Resource, Source};
+use super::sql::Sql;
+
+/// Microseconds of a second.
+const MICROS: i64 = 1_000_000;
+
+/// The fields of a query, with the columns behind them.
+pub(super) struct Selection<'a> {
+    fields: Vec<&'static Field>,
+    properties: &'a [String],
+}
+
+impl<'a> Selection<'a> {
+    /// The fields called `names`, or all; `properties` are those to fill in.
+    pub(super) fn new(
+        resource: &'static Resource,
+        names: &[String],
+        properties: &'a [String],
+    ) -> Result<Self, QueryError> {
+        for name in names {
+            resource.field(name)?;
+        }
+        let fields = resource
+            .fields
+            .iter()
+            .filter(|field| names.is_empty() || names.iter().any(|name| name == field.name))
+            .collect();
+        Ok(Self { fields, properties })
+    }
+
+    /// Appends the columns.
+    pub(super) fn push(&self, sql: &mut Sql) {
+        let mut columns = Vec::with_capacity(self.fields.len());
+        for field in &self.fields {
+            match &field.source {
+                Source::Column(column) | Source::SingletonList(column) | Source::JsonText { column, .. } => {
+                    columns.push(*column);
+                }
+                Source::Flag { when_true, .. } => columns.push(*when_true),
+                Source::Built { columns: parts, .. } => columns.extend(parts.iter().map(|(column, _)| *column)),
+                Source::Attached(attachment) => columns.push(attachment.key()),
+                Source::Constant(_) => {}
+            }
+        }
+        for (index, column) in columns.iter().enumerate() {
+            if index > 0 {
+                sql.push(", ");
+            }
+            sql.push("(").push(column).push(")");
+        }
+        if columns.is_empty() {
+            sql.push("1");
+        }
+    }
+
+    /// The items of `rows`, with what is attached to them.
+    pub(super) async fn decode<C: ConnectionTrait>(
+        &self,
+        connection: &C,
+        rows: &[QueryResult],
+    ) -> Result<Vec<Value>, QueryError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut attached: Vec<HashMap<i64, Value>> = Vec::new();
+        let mut column = 0;
+        for field in &self.fields {
+            match &field.source {
+                Source::Attached(attachment) => {
+                    let mut keys =
+                        rows.iter().map(|row| row.try_get_by_index(column)).collect::<Result<Vec<i64>, DbErr>>()?;
+                    keys.sort_unstable();
+                    keys.dedup();
+                    attached.push(attach::load(connection, *attachment, &keys, self.properties).await?);
+                    column += 1;
+                }
+                Source::Built { columns, .. } => column += columns.len(),
+                Source::Constant(_) => {}
+                Source::Column(_) | Source::SingletonList(_) | Source::JsonText { .. } | Source::Flag { .. } => {
+                    column += 1
+                }
+            }
+        }
+        rows.iter().map(|row| self.item(row, &mut attached)).collect()
+    }
+
+    fn item(&self, row: &QueryResult, attached: &mut [HashMap<i64, Value>]) -> Result<Value, QueryError> {
+        let mut item = Map::new();
+        let mut column = 0;
+        let mut attachment = 0;
+        for field in &self.fields {
+            let value = match &field.source {
+                Source::Column(_) | Source::Flag { .. } => {
+                    column += 1;
+                    scalar(row, column - 1, field.kind)?
+                }
+                Source::SingletonList(_) => {
+                    column += 1;
+                    let element: Option<i64> = row.try_get_by_index(column - 1)?;
+                    element.into_iter().collect::<Vec<i64>>().into()
+                }
+                Source::JsonText { default, .. } => {
+                    column += 1;
+                    let text: Option<String> = row.try_get_by_index(column - 1)?;
+                    text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_else(default)
+                }
+                Source::Built { columns, build } => {
+                    let mut parts = columns
+                        .iter()
+                        .enumerate()
+                        .map(|(index, (_, kind))| scalar(row, column + index, *kind))
+                        .collect::<Result<Vec<Value>, DbErr>>()?;
+                    column += columns.len();
+                    build(&mut parts)
+                }
+                Source::Attached(kind) => {
+                    let key: i64 = row.try_get_by_index(column)?;
+                    column += 1;
+                    attachment += 1;
+                    // Requests of one buildset share their properties, so a value may be needed again.
+                    attached[attachment - 1].get(&key).cloned().unwrap_or_else(|| kind.empty())
+                }
+                Source::Constant(value) => value(),
+            };
+            item.insert(field.name.to_owned(), value);
+        }
+        Ok(Value::Object(item))
+    }
+}
+
+/// One column as JSON.
+pub(super) fn scalar(row: &QueryResult, column: usize, kind: Kind) -> Result<Value, DbErr> {
+    Ok(match kind {
+        Kind::Integer => row.try_get_by_index::<Option<i64>>(column)?.map_or(Value::Null, Value::from),
+        Kind::Time => row
+            .try_get_by_index::<Option<i64>>(column)?
+            .map_or(Value::Null, |micros| Value::from(micros.div_euclid(MICROS))),
+        Kind::Boolean => row.try_get_by_index::<Option<bool>>(column)?.map_or(Value::Null, Value::from),
+        Kind::Text | Kind::Identifier => {
+            row.try_get_by_index::<Option<String>>(column)?.map_or(Value::Null, Value::from)
+        }
+        Kind::Integers | Kind::Texts | Kind::Objects | Kind::Json | Kind::Embedded => row
+            .try_get_by_index::<Option<String>>(column)?
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or(Value::Null),
+    })
+}

@@ -1,0 +1,210 @@
+//! Reads for the API: result specs as SQL, generic over the resource types.
+//!
+//! Each resource type is a table of its API fields ([`Resource`], one file each in `resources/`): the SQL expression
+//! behind a field, its type, and whether it can be null. A list is one statement: where the path limits the collection
+//! ([`Scope`]), what the query string filters, the order, the page. Fields that are lists or property sets are attached
+//! afterwards by one statement per field, for the whole page at once.
+//!
+//! The meaning is the same on SQLite and PostgreSQL, and is this:
+//!
+//! - A field that is null never equals anything, and no comparison with it holds; so `ne` does match it.
+//! - In an order, null comes before everything else and false before true; texts are ordered by code point. The id
+//!   decides between equals, so that pages neither overlap nor leave gaps.
+//! - Times are compared in whole seconds, as the API shows them, but ordered by the microseconds behind them.
+
+mod attach;
+mod decode;
+mod error;
+mod filter;
+mod order;
+mod resource;
+pub mod resources;
+mod scope;
+mod sql;
+
+use sea_orm::ConnectionTrait;
+use serde_json::{Map, Value};
+
+use buildguild_types::spec::ResultSpec;
+
+pub use error::QueryError;
+pub use filter::parse_boolean;
+pub use resource::{Field, Kind, Resource};
+pub use scope::{BuildRef, BuilderRef, CodebaseRef, LogRef, ProjectRef, Scope, StepRef, WorkerRef};
+
+use decode::Selection;
+use resource::Totals;
+use sql::Sql;
+
+/// The most items of one answer. Whoever wants more asks page by page; without a bound, one request for all builds of
+/// a large farm would take the replica's memory.
+pub const MAX_ITEMS: u64 = 100_000;
+
+/// The most filter values of one query; each is a bound parameter, of which both databases allow some ten thousands.
+const MAX_FILTER_VALUES: usize = 2_000;
+
+/// One page of a collection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// The resources, as the API's JSON.
+    pub items: Vec<Value>,
+    /// How many match the filters without limit and offset; for the collections that grow without end (builds,
+    /// requests, buildsets, changes, commits) with a limit or offset only the size of the page, as Buildbot has it.
+    pub total: u64,
+}
+
+/// The items of `resource` within `scopes` that `spec` asks for.
+///
+/// # Errors
+/// When the spec does not fit the resource type, when there are more than [`MAX_ITEMS`], or when the database fails.
+pub async fn list<C: ConnectionTrait>(
+    connection: &C,
+    resource: &'static Resource,
+    scopes: &[Scope],
+    spec: &ResultSpec,
+) -> Result<Page, QueryError> {
+    check(resource, spec)?;
+    if spec.filters.iter().map(|filter| filter.values.len()).sum::<usize>() > MAX_FILTER_VALUES {
+        return Err(QueryError::TooComplex);
+    }
+    let selection = Selection::new(resource, &spec.fields, &spec.properties)?;
+    let condition = |sql: &mut Sql| -> Result<(), QueryError> {
+        sql.push(" FROM ").push(resource.from).push(" WHERE 1 = 1");
+        for scope in scopes {
+            sql.push(" AND ");
+            scope.push(resource, sql)?;
+        }
+        for filter in &spec.filters {
+            sql.push(" AND ");
+            filter::push(resource, filter, sql)?;
+        }
+        Ok(())
+    };
+
+    let mut sql = Sql::new(connection.get_database_backend());
+    sql.push("SELECT ");
+    selection.push(&mut sql);
+    condition(&mut sql)?;
+    order::push(resource, &spec.order, &mut sql)?;
+    // The limit is written out, not bound: a plan made for an unknown limit may sort what an index would give in order.
+    let limit = spec.limit.map_or(MAX_ITEMS + 1, |limit| limit.min(MAX_ITEMS + 1));
+    sql.push(&format!(" LIMIT {limit}"));
+    if let Some(offset) = spec.offset.filter(|offset| *offset > 0) {
+        sql.push(" OFFSET ").bind(i64::try_from(offset).unwrap_or(i64::MAX));
+    }
+    let rows = if limit == 0 { Vec::new() } else { connection.query_all_raw(sql.into_statement()).await? };
+    let found = rows.len() as u64;
+    if found > MAX_ITEMS {
+        return Err(QueryError::TooManyItems);
+    }
+    let items = selection.decode(connection, &rows).await?;
+
+    let paged = spec.limit.is_some() || spec.offset.is_some();
+    let offset = spec.offset.unwrap_or(0);
+    let complete_page = found > 0 || offset == 0;
+    let total = if !paged || resource.totals == Totals::Page {
+        found
+    } else if complete_page && spec.limit.is_none_or(|limit| found < limit) {
+        // The page ends where the collection ends, so nothing needs to be counted.
+        offset + found
+    } else {
+        let mut sql = Sql::new(connection.get_database_backend());
+        sql.push("SELECT COUNT(*)");
+        condition(&mut sql)?;
+        let row = connection.query_one_raw(sql.into_statement()).await?;
+        let count: i64 = row.map_or(Ok(0), |row| row.try_get_by_index(0))?;
+        u64::try_from(count).unwrap_or(0)
+    };
+    Ok(Page { items, total })
+}
+
+/// The one item of `resource` within `scopes`, if it exists. Of the spec only fields and properties count.
+///
+/// # Errors
+/// When the spec names unknown fields or has filters, or when the database fails.
+pub async fn find<C: ConnectionTrait>(
+    connection: &C,
+    resource: &'static Resource,
+    scopes: &[Scope],
+    spec: &ResultSpec,
+) -> Result<Option<Value>, QueryError> {
+    if !spec.filters.is_empty() {
+        return Err(QueryError::NotACollection);
+    }
+    let spec = ResultSpec {
+        fields: spec.fields.clone(),
+        properties: spec.properties.clone(),
+        limit: Some(1),
+        ..ResultSpec::default()
+    };
+    // The order by id is no work: all scopes of single resources are unique.
+    let selection = Selection::new(resource, &spec.fields, &spec.properties)?;
+    let mut sql = Sql::new(connection.get_database_backend());
+    sql.push("SELECT ");
+    selection.push(&mut sql);
+    sql.push(" FROM ").push(resource.from).push(" WHERE 1 = 1");
+    for scope in scopes {
+        sql.push(" AND ");
+        scope.push(resource, &mut sql)?;
+    }
+    sql.push(" LIMIT 1");
+    let rows = connection.query_all_raw(sql.into_statement()).await?;
+    Ok(selection.decode(connection, &rows).await?.pop())
+}
+
+/// Applies a spec to items that are not in the database (force schedulers, root links): the same meaning, in memory.
+///
+/// # Errors
+/// As for [`list`], without the database's.
+pub fn list_in_memory(
+    resource: &'static Resource,
+    items: Vec<Map<String, Value>>,
+    spec: &ResultSpec,
+) -> Result<Page, QueryError> {
+    check(resource, spec)?;
+    let mut kept = Vec::with_capacity(items.len());
+    for item in items {
+        let mut keep = true;
+        for filter in &spec.filters {
+            keep &= filter::matches(resource, filter, &item)?;
+        }
+        if keep {
+            kept.push(item);
+        }
+    }
+    order::sort(resource, &spec.order, &mut kept)?;
+    let total = kept.len() as u64;
+    let items = kept
+        .into_iter()
+        .skip(usize::try_from(spec.offset.unwrap_or(0)).unwrap_or(usize::MAX))
+        .take(usize::try_from(spec.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX))
+        .map(|mut item| {
+            if !spec.fields.is_empty() {
+                item.retain(|name, _| spec.fields.iter().any(|field| field == name));
+            }
+            Value::Object(item)
+        })
+        .collect();
+    Ok(Page { items, total })
+}
+
+/// Checks the field names of a spec, in the order in which the API applies its parts.
+fn check(resource: &'static Resource, spec: &ResultSpec) -> Result<(), QueryError> {
+    for name in &spec.fields {
+        resource.field(name)?;
+    }
+    let selected = |name: &str| spec.fields.is_empty() || spec.fields.iter().any(|field| field == name);
+    for filter in &spec.filters {
+        resource.field(&filter.field)?;
+        if !selected(&filter.field) {
+            return Err(QueryError::FilterNotSelected(filter.field.clone()));
+        }
+    }
+    for order in &spec.order {
+        resource.field(&order.field)?;
+        if !selected(&order.field) {
+            return Err(QueryError::OrderNotSelected(order.field.clone()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! The order of a collection, in SQL and in memory.
+
+use std::cmp::Ordering;
+
+use serde_json::{Map, Value};
+
+use buildguild_types::spec::OrderBy;
+
+use super::error::QueryError;
+use super::resource::{Kind, Resource, Source};
+use super::sql::Sql;
+
+/// Appends `ORDER BY`: the keys asked for, then the unique key.
+///
+/// Null comes first when ascending. For a column that cannot be null this is left unsaid: PostgreSQL would not use an
+/// index that is declared without it.
+pub(super) fn push(resource: &'static Resource, order: &[OrderBy], sql: &mut Sql) -> Result<(), QueryError> {
+    sql.push(" ORDER BY ");
+    let mut total = false;
+    for key in order {
+        let field = resource.field(&key.field)?;
+        let direction = match (key.descending, field.nullable) {
+            (false, false) => " ASC",
+            (false, true) => " ASC NULLS FIRST",
+            (true, false) => " DESC",
+            (true, true) => " DESC NULLS LAST",
+        };
+        match &field.source {
+            Source::Column(column) => {
+                total |= *column == resource.key;
+                sql.push(column).push(direction);
+            }
+            Source::Flag { when_true, .. } => {
+                sql.push("(CASE WHEN ").push(when_true).push(" THEN 1 ELSE 0 END)").push(direction);
+            }
+            Source::JsonText { .. }
+            | Source::Built { .. }
+            | Source::SingletonList(_)
+            | Source::Attached(_)
+            | Source::Constant(_) => {
+                return Err(QueryError::Unordered(key.field.clone()));
+            }
+        }
+        if total {
+            // What follows a unique key has no say; a shorter order is more often an index's.
+            return Ok(());
+        }
+        sql.push(", ");
+    }
+    if order.is_empty() {
+        sql.push(resource.default_order);
+    } else {
+        // Equals go on in the direction of the last key, so that an index can be read in one direction.
+        let descending = order.last().is_some_and(|key| key.descending);
+        sql.push(resource.key).push(if descending { " DESC" } else { " ASC" });
+    }
+    Ok(())
+}
+
+/// Sorts items that are not in the database; equals stay in their order.
+pub(super) fn sort(
+    resource: &'static Resource,
+    order: &[OrderBy],
+    items: &mut [Map<String, Value>],
+) -> Result<(), QueryError> {
+    for key in order {
+        let field = resource.field(&key.field)?;
+        if matches!(field.kind, Kind::Integers | Kind::Texts | Kind::Objects | Kind::Json | Kind::Embedded) {
+            return Err(QueryError::Unordered(key.field.clone()));
+        }
+    }
+    items.sort_by(|left, right| {
+        order
+            .iter()
+            .map(|key| {
+                let ordering = compare(left.get(&key.field), right.get(&key.field));
+                if key.descending { ordering.reverse() } else { ordering }
+            })
+            .find(|ordering| ordering.is_ne())
+            .unwrap_or(Ordering::Equal)
+    });
+    Ok(())
+}
+
+fn compare(left: Option<&Value>, right: Option<&Value>) -> Ordering {
+    match (left.unwrap_or(&Value::Null), right.unwrap_or(&Value::Null)) {
+        (Value::Null, Value::Null) => Ordering::Equal,
+        (Value::Null, _) => Ordering::Less,
+        (_, Value::Null) => Ordering::Greater,
+        (Value::Bool(left), Value::Bool(right)) => left.cmp(right),
+        (Value::Number(left), Value::Number(right)) => left.as_i64().cmp(&right.as_i64()),
+        (Value::String(left), Value::String(right)) => left.cmp(right),
+        _ => Ordering::Equal,
+    }
+}

@@ -1,0 +1,76 @@
+//! Masters, and what runs on one of them: schedulers and change sources.
+
+use serde_json::{Map, Value};
+
+use super::super::resource::{Field, Kind, Resource, Source, Totals, column};
+
+/// Masters.
+pub static MASTERS: Resource = Resource {
+    type_name: "master",
+    plural: "masters",
+    from: "masters m",
+    default_order: "m.id",
+    key: "m.id",
+    totals: Totals::All,
+    fields: &[
+        column("masterid", Kind::Integer, "m.id"),
+        column("name", Kind::Text, "m.name"),
+        column("active", Kind::Boolean, "m.active"),
+        column("last_active", Kind::Time, "m.last_active"),
+    ],
+};
+
+/// Schedulers.
+pub static SCHEDULERS: Resource = Resource {
+    type_name: "scheduler",
+    plural: "schedulers",
+    from: "schedulers s LEFT JOIN scheduler_masters sm ON sm.schedulerid = s.id \
+           LEFT JOIN masters m ON m.id = sm.masterid",
+    default_order: "s.id",
+    key: "s.id",
+    totals: Totals::All,
+    fields: &[
+        column("schedulerid", Kind::Integer, "s.id"),
+        column("name", Kind::Text, "s.name"),
+        column("enabled", Kind::Boolean, "s.enabled"),
+        MASTER,
+    ],
+};
+
+/// Change sources.
+pub static CHANGE_SOURCES: Resource = Resource {
+    type_name: "changesource",
+    plural: "changesources",
+    from: "changesources cs LEFT JOIN changesource_masters csm ON csm.changesourceid = cs.id \
+           LEFT JOIN masters m ON m.id = csm.masterid",
+    default_order: "cs.id",
+    key: "cs.id",
+    totals: Totals::All,
+    fields: &[column("changesourceid", Kind::Integer, "cs.id"), column("name", Kind::Text, "cs.name"), MASTER],
+};
+
+/// The master on which something runs.
+const MASTER: Field = Field {
+    name: "master",
+    kind: Kind::Embedded,
+    nullable: true,
+    source: Source::Built {
+        columns: &[
+            ("m.id", Kind::Integer),
+            ("m.name", Kind::Text),
+            ("m.active", Kind::Boolean),
+            ("m.last_active", Kind::Time),
+        ],
+        build: build_master,
+    },
+};
+
+fn build_master(parts: &mut [Value]) -> Value {
+    const NAMES: [&str; 4] = ["masterid", "name", "active", "last_active"];
+    if parts[0].is_null() {
+        return Value::Null;
+    }
+    let master: Map<String, Value> =
+        NAMES.iter().zip(parts).map(|(name, value)| ((*name).to_owned(), value.take())).collect();
+    Value::Object(master)
+}
