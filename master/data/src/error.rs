@@ -1,5 +1,8 @@
 //! Why the Data API refused or failed.
 
+use buildguild_db::DbError;
+use buildguild_db::query::QueryError;
+
 /// Why the Data API refused or failed.
 ///
 /// [`DataError::kind`] sorts the variants for those who only turn them into an answer.
@@ -15,6 +18,18 @@ pub enum DataError {
     /// The query names an unknown field, has a bad value, or asks for too much.
     #[error("{0}")]
     BadQuery(String),
+    /// The database refused or failed.
+    #[error("database: {0}")]
+    Db(#[from] DbError),
+}
+
+impl From<QueryError> for DataError {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Database(error) => Self::Db(error),
+            refused => Self::BadQuery(refused.to_string()),
+        }
+    }
 }
 
 /// What an error means to whoever asked.
@@ -39,6 +54,16 @@ impl DataError {
         match self {
             Self::InvalidPath(_) | Self::NotFound(_) => ErrorKind::NotFound,
             Self::BadQuery(_) => ErrorKind::BadQuery,
+            Self::Db(error) if error.is_transient() => ErrorKind::Unavailable,
+            Self::Db(error) => match error {
+                DbError::NotFound(_) => ErrorKind::NotFound,
+                DbError::Conflict(_)
+                | DbError::AlreadyClaimed
+                | DbError::AlreadyComplete
+                | DbError::ClaimLost
+                | DbError::EpochEnded => ErrorKind::Conflict,
+                _ => ErrorKind::Internal,
+            },
         }
     }
 }

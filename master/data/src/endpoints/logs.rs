@@ -1,0 +1,175 @@
+//! The text of logs: by line, and as a download.
+
+use std::collections::VecDeque;
+
+use buildguild_db::logs::{self, Piece};
+use buildguild_db::query::{self, LogRef, Scope, resources};
+use buildguild_db::{Db, origins};
+use buildguild_types::ids::LogId;
+use buildguild_types::spec::ResultSpec;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
+use serde_json::{Map, Value, json};
+
+use crate::error::DataError;
+use crate::reply::{Raw, Reply};
+
+/// Chunks read at once while streaming: at most 64 KiB each, so a download holds half a mebibyte.
+const CHUNKS_AT_ONCE: i64 = 8;
+
+/// The most text of one answer by line. A log may be larger than memory; whoever wants all of it downloads it.
+const MAX_CONTENT_BYTES: usize = 32 << 20;
+
+/// What is needed of a log to read it.
+struct Header {
+    id: LogId,
+    slug: String,
+    kind: String,
+    stepid: i64,
+}
+
+async fn find(db: &Db, log: LogRef) -> Result<Option<Header>, DataError> {
+    let spec =
+        ResultSpec { fields: ["logid", "slug", "type", "stepid"].map(str::to_owned).to_vec(), ..ResultSpec::default() };
+    let item = query::find(db.read(), &resources::LOGS, &[Scope::Log("logid", log)], &spec).await?;
+    Ok(item.and_then(|item| {
+        Some(Header {
+            id: LogId(item.get("logid")?.as_i64()?),
+            slug: item.get("slug")?.as_str()?.to_owned(),
+            kind: item.get("type")?.as_str()?.to_owned(),
+            stepid: item.get("stepid")?.as_i64()?,
+        })
+    }))
+}
+
+/// Lines `offset` to `offset + limit` of a log; `None` if there is no such log.
+pub(super) async fn contents(db: &Db, log: LogRef, spec: &ResultSpec) -> Result<Option<Reply>, DataError> {
+    let Some(header) = find(db, log).await? else { return Ok(None) };
+    let first = i64::try_from(spec.offset.unwrap_or(0)).unwrap_or(i64::MAX);
+    let end = match spec.limit {
+        Some(limit) => first.saturating_add(i64::try_from(limit).unwrap_or(i64::MAX)),
+        None => i64::MAX,
+    };
+    let mut content = String::new();
+    let mut line = first;
+    while line < end && content.len() < MAX_CONTENT_BYTES {
+        let pieces = logs::next_chunks(db.read(), header.id, line, CHUNKS_AT_ONCE).await?;
+        let Some(last) = pieces.last() else { break };
+        let next = last.last_line.saturating_add(1);
+        for piece in &pieces {
+            if piece.first_line < end {
+                content.push_str(lines_of(piece, line, end));
+            }
+        }
+        line = next;
+    }
+    let item: Map<String, Value> = [
+        ("logid".to_owned(), json!(header.id.get())),
+        ("firstline".to_owned(), json!(first)),
+        ("content".to_owned(), json!(content)),
+    ]
+    .into_iter()
+    .collect();
+    super::one_in_memory(&resources::LOG_CHUNKS, item, spec).map(Some)
+}
+
+/// The part of a piece from line `from` up to, without, line `end`.
+fn lines_of(piece: &Piece, from: i64, end: i64) -> &str {
+    let skip = usize::try_from(from.saturating_sub(piece.first_line)).unwrap_or(0);
+    let text = piece.content.get(offset_of_line(&piece.content, skip)..).unwrap_or_default();
+    if end > piece.last_line {
+        return text;
+    }
+    let keep = usize::try_from(end - piece.first_line.max(from)).unwrap_or(0);
+    text.get(..offset_of_line(text, keep)).unwrap_or_default()
+}
+
+/// Where line `line` begins; the end if there are fewer.
+fn offset_of_line(text: &str, line: usize) -> usize {
+    match line {
+        0 => 0,
+        _ => text.match_indices('\n').nth(line - 1).map_or(text.len(), |(at, _)| at + 1),
+    }
+}
+
+/// A log as a download, or to be shown in place; `None` if there is no such log.
+pub(super) async fn raw(db: &Db, log: LogRef, inline: bool) -> Result<Option<Reply>, DataError> {
+    let Some(header) = find(db, log).await? else { return Ok(None) };
+    let Some(origin) = origins::of_step(db.read(), header.stepid.into()).await? else { return Ok(None) };
+    let is_stream = header.kind == "s";
+    let head = is_stream.then(|| {
+        Bytes::from(format!(
+            "Builder: {}\nBuild number: {}\nWorker name: {}\n",
+            origin.builder, origin.number, origin.worker
+        ))
+    });
+    let filename = format!("{}_build_{}_step_{}_log_{}", origin.builder, origin.number, origin.step, header.slug);
+    Ok(Some(Reply::Raw(Raw {
+        mime_type: if header.kind == "h" { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" },
+        filename: (!inline).then_some(filename),
+        body: body(db.clone(), header.id, head, is_stream),
+    })))
+}
+
+/// Where a download is.
+struct Position {
+    db: Db,
+    log: LogId,
+    /// The next line to read; `None` after the last one.
+    line: Option<i64>,
+    ready: VecDeque<Bytes>,
+    strip: bool,
+}
+
+/// The text, read as it is sent. A log that still grows ends where it ends now.
+fn body(db: Db, log: LogId, head: Option<Bytes>, strip: bool) -> BoxStream<'static, Result<Bytes, DataError>> {
+    let start = Position { db, log, line: Some(0), ready: head.into_iter().collect(), strip };
+    stream::try_unfold(start, |mut at| async move {
+        loop {
+            if let Some(bytes) = at.ready.pop_front() {
+                return Ok(Some((bytes, at)));
+            }
+            let Some(line) = at.line else { return Ok(None) };
+            let pieces = logs::next_chunks(at.db.read(), at.log, line, CHUNKS_AT_ONCE).await?;
+            at.line = pieces.last().map(|piece| piece.last_line.saturating_add(1));
+            for piece in pieces {
+                let text = if at.strip { without_channels(&piece.content) } else { piece.content };
+                at.ready.push_back(Bytes::from(text));
+            }
+        }
+    })
+    .boxed()
+}
+
+/// Cuts off the letter at the start of each line that tells its channel.
+fn without_channels(content: &str) -> String {
+    let mut text = String::with_capacity(content.len());
+    for line in content.split_inclusive('\n') {
+        let mut chars = line.chars();
+        if !line.starts_with('\n') {
+            chars.next();
+        }
+        text.push_str(chars.as_str());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_cut_off_each_line() {
+        assert_eq!(without_channels("hmake\nooñe\ne\no two\n"), "make\noñe\n\n two\n");
+    }
+
+    #[test]
+    fn lines_are_cut_out_of_a_piece() {
+        let piece = Piece { first_line: 10, last_line: 13, content: "a\nb\nc\nd\n".to_owned() };
+        assert_eq!(lines_of(&piece, 0, i64::MAX), "a\nb\nc\nd\n");
+        assert_eq!(lines_of(&piece, 11, i64::MAX), "b\nc\nd\n");
+        assert_eq!(lines_of(&piece, 11, 13), "b\nc\n");
+        assert_eq!(lines_of(&piece, 0, 12), "a\nb\n");
+        assert_eq!(lines_of(&piece, 13, 14), "d\n");
+    }
+}
