@@ -158,6 +158,8 @@ impl Server {
         })
         .expect("starts");
         let port = server.addresses()[0].port();
+        // The client is built without a default; another test of this process may have installed it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(10))
