@@ -131,7 +131,7 @@ impl Session<'_> {
         let Incoming { request, responder } = incoming;
         match request {
             MasterRequest::Print { message } => {
-                tracing::info!(message, "message from master");
+                tracing::info!(text = message, "message from master");
                 responder.ok(Value::Nil).await;
             }
             MasterRequest::Keepalive => responder.ok(Value::Nil).await,
