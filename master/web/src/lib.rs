@@ -3,6 +3,7 @@
 mod api;
 mod auth;
 mod backend;
+mod data_backend;
 mod glob;
 mod live;
 mod metrics;
@@ -15,5 +16,6 @@ mod worker;
 
 pub use self::{
     backend::{Answer, Backend, ReadError},
+    data_backend::{ControlCalls, DataBackend},
     server::{StartError, WebOptions, WebParts, WebServer},
 };
