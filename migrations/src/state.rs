@@ -13,7 +13,7 @@ use sea_orm_migration::{
 use crate::Migrator;
 
 /// The key of the PostgreSQL advisory lock under which migrations run (the ASCII codes of `bguild`).
-const UPGRADE_LOCK: i64 = 0x62_67_75_69_6c_64;
+const UPGRADE_LOCK: i64 = 0x6267_7569_6c64;
 
 /// How a database's schema compares with the one that this program was built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 
 mod endpoints;
 mod error;
+pub mod membership;
+pub mod relay;
 mod reply;
 
 pub use endpoints::Reader;

@@ -34,6 +34,8 @@ pub struct Pulse {
     pub active: bool,
     /// The counter of its check-ins.
     pub checkins: i64,
+    /// What the process said of itself when it registered.
+    pub instance: String,
 }
 
 fn pulse(row: &QueryResult) -> Result<Pulse, DbError> {
@@ -42,6 +44,7 @@ fn pulse(row: &QueryResult) -> Result<Pulse, DbError> {
         name: column(row, "name")?,
         active: column(row, "active")?,
         checkins: column(row, "checkins")?,
+        instance: column::<Option<String>>(row, "instance")?.unwrap_or_default(),
     })
 }
 
@@ -71,8 +74,10 @@ pub async fn find_id(tx: &Tx, name: &str) -> Result<MasterId, DbError> {
 /// [`DbError::AlreadyClaimed`] if the master is active and not as `over` says.
 pub async fn register(tx: &Tx, master: MasterId, instance: &str, over: Option<&Pulse>) -> Result<Owner, DbError> {
     let backend = tx.get_database_backend();
-    let sql =
-        format!("SELECT id, name, epoch, active, checkins FROM masters WHERE id = $1{}", exclusive(backend, "masters"));
+    let sql = format!(
+        "SELECT id, name, epoch, active, checkins, instance FROM masters WHERE id = $1{}",
+        exclusive(backend, "masters")
+    );
     let row = fetch_one(tx, sql, params![master]).await?.ok_or(DbError::NotFound("master"))?;
     let now = pulse(&row)?;
     if now.active && over != Some(&now) {
@@ -107,7 +112,7 @@ pub async fn check_in(connection: &impl ConnectionTrait, owner: Owner) -> Result
 /// # Errors
 /// What the database reported.
 pub async fn pulses(connection: &impl ConnectionTrait) -> Result<Vec<Pulse>, DbError> {
-    fetch_all(connection, "SELECT id, name, epoch, active, checkins FROM masters ORDER BY id", vec![])
+    fetch_all(connection, "SELECT id, name, epoch, active, checkins, instance FROM masters ORDER BY id", vec![])
         .await?
         .iter()
         .map(pulse)
@@ -121,7 +126,7 @@ pub async fn pulses(connection: &impl ConnectionTrait) -> Result<Vec<Pulse>, DbE
 /// What the database reported.
 pub async fn deactivate(tx: &Tx, owner: Owner, seen: Option<&Pulse>) -> Result<Option<Master>, DbError> {
     let sql = format!(
-        "SELECT id, name, epoch, active, checkins FROM masters WHERE id = $1 AND epoch = $2 AND active{}",
+        "SELECT id, name, epoch, active, checkins, instance FROM masters WHERE id = $1 AND epoch = $2 AND active{}",
         exclusive(tx.get_database_backend(), "masters")
     );
     let Some(row) = fetch_one(tx, sql, params![owner.master_id, owner.epoch]).await? else {

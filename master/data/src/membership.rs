@@ -1,0 +1,372 @@
+//! Membership: this process's epoch, its check-ins, and the watch over the others.
+//!
+//! No clock is compared with another machine's. A master shows that it lives by advancing a counter; another declares it
+//! dead only after it has itself watched that counter stand still for `expire_after` of its own uninterrupted contact
+//! with the database. So an outage of the database kills nobody. A master that cannot check in fences itself on its own
+//! monotonic clock before the others may declare it dead, and joins again under a new epoch when it can.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use buildguild_db::{Db, DbError, Owner, masters, masters::Pulse, outbox};
+use buildguild_types::event::{Event, EventKey};
+use buildguild_types::ids::MasterId;
+use buildguild_types::resources::Master;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::relay::RelayBell;
+
+/// The timing of a cluster. All masters of a cluster should have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How often a master advances its counter.
+    pub check_in_interval: Duration,
+    /// How long a counter must stand still before its master is declared dead.
+    pub expire_after: Duration,
+}
+
+impl Timing {
+    /// When a master that cannot check in stops on its own: well before anybody may declare it dead, also if its last
+    /// check-in was committed only just before the connection was lost.
+    fn fence_after(self) -> Duration {
+        self.expire_after.saturating_sub(self.check_in_interval).max(self.expire_after / 2)
+    }
+}
+
+/// Why a process cannot join.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// Another process lives under this name.
+    #[error("another process runs as master {0:?}: it checked in while this one was starting")]
+    NameInUse(String),
+    /// The database failed.
+    #[error("join the cluster")]
+    Database(#[from] DbError),
+}
+
+/// A member of the cluster: one process under one name.
+#[derive(Debug)]
+pub struct Membership {
+    db: Db,
+    name: String,
+    timing: Timing,
+    bell: RelayBell,
+    owner: watch::Sender<Option<Owner>>,
+}
+
+/// What has been seen of another master.
+struct Seen {
+    pulse: Pulse,
+    since: Instant,
+}
+
+impl Membership {
+    /// Registers this process under `name` with a new epoch.
+    ///
+    /// If the name belongs to a process that may still live, its counter is watched: a dead one is succeeded, a living
+    /// one is an error. A process that ended in order, or one of this machine that is gone, is succeeded at once.
+    ///
+    /// # Errors
+    /// [`JoinError::NameInUse`], or what the database reported.
+    pub async fn join(db: Db, name: &str, timing: Timing, bell: RelayBell) -> Result<Self, JoinError> {
+        let (owner, _) = watch::channel(None);
+        let membership = Self { db, name: name.to_owned(), timing, bell, owner };
+        membership.join_again(true).await?;
+        Ok(membership)
+    }
+
+    /// Who this process is to the database; nothing while it may not write.
+    pub fn owner(&self) -> watch::Receiver<Option<Owner>> {
+        self.owner.subscribe()
+    }
+
+    /// Registers under a new epoch. `others_may_live` is false for a process that succeeds itself.
+    async fn join_again(&self, others_may_live: bool) -> Result<(), JoinError> {
+        let (id, before) = self.look().await?;
+        let before = match before {
+            Some(pulse) if pulse.active && others_may_live => self.wait_until_dead(id, pulse).await?,
+            other => other,
+        };
+        let instance = Instance::current().to_string();
+        let name = self.name.clone();
+        let joined = self
+            .db
+            .write(|tx| {
+                let (instance, before) = (instance.clone(), before.clone());
+                async move {
+                    let owner = masters::register(&tx, id, &instance, before.as_ref()).await?;
+                    let master = masters::get(&tx, id).await?.ok_or(DbError::NotFound("master"))?;
+                    outbox::insert(&tx, owner, &[event(&master, "started")?]).await?;
+                    Ok(owner)
+                }
+            })
+            .await;
+        match joined {
+            Ok(owner) => {
+                tracing::info!(master.id = %owner.master_id, epoch = owner.epoch, "joined the cluster as {name}");
+                self.owner.send_replace(Some(owner));
+                self.bell.ring();
+                Ok(())
+            }
+            Err(DbError::AlreadyClaimed) => Err(JoinError::NameInUse(name)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn look(&self) -> Result<(MasterId, Option<Pulse>), DbError> {
+        let name = self.name.clone();
+        let id = self
+            .db
+            .write(|tx| {
+                let name = name.clone();
+                async move { masters::find_id(&tx, &name).await }
+            })
+            .await?;
+        let pulse = masters::pulses(self.db.read()).await?.into_iter().find(|pulse| pulse.owner.master_id == id);
+        Ok((id, pulse))
+    }
+
+    /// Watches the counter of the process that has our name.
+    async fn wait_until_dead(&self, id: MasterId, mut pulse: Pulse) -> Result<Option<Pulse>, JoinError> {
+        if Instance::parse(&pulse.instance).is_some_and(|instance| instance.is_gone()) {
+            return Ok(Some(pulse));
+        }
+        tracing::info!("{} was active under another process; watching whether that lives", self.name);
+        let mut since = Instant::now();
+        let mut first = true;
+        while since.elapsed() < self.timing.expire_after {
+            tokio::time::sleep(self.timing.check_in_interval.min(Duration::from_secs(1))).await;
+            let now = masters::pulses(self.db.read()).await?.into_iter().find(|pulse| pulse.owner.master_id == id);
+            match now {
+                Some(now) if now.active && now == pulse => {}
+                // One advance may have been under way when its process died; a second one is life.
+                Some(now) if now.active && first && now.owner == pulse.owner => {
+                    first = false;
+                    pulse = now;
+                    since = Instant::now();
+                }
+                Some(now) if now.active => return Err(JoinError::NameInUse(self.name.clone())),
+                other => return Ok(other),
+            }
+        }
+        Ok(Some(pulse))
+    }
+
+    /// Checks in, watches the others, fences and rejoins, until `stop`. `expired` is called after another master was
+    /// declared dead: housekeeping is due.
+    ///
+    /// When this process is fenced, [`Membership::owner`] says `None` until it has joined again.
+    pub async fn run(&self, stop: CancellationToken, expired: impl Fn() + Send) {
+        let mut last_success = Instant::now();
+        let mut others: HashMap<MasterId, Seen> = HashMap::new();
+        let mut ticks = tokio::time::interval(self.timing.check_in_interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let fence_at = last_success + self.timing.fence_after();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep_until(fence_at.into()), if self.is_active() => {
+                    self.fence("no check-in succeeded for too long");
+                    continue;
+                }
+                _ = ticks.tick() => {}
+            }
+            // An answer that comes after the fence must not be taken for life: the check-in itself has a deadline.
+            let allowed = self.timing.check_in_interval.max(Duration::from_secs(1));
+            let began = Instant::now();
+            let contact = tokio::select! {
+                () = stop.cancelled() => return,
+                contact = tokio::time::timeout(allowed, self.check_in()) => contact,
+            };
+            match contact {
+                Ok(Ok(pulses)) => {
+                    // Two looks further apart than this are no uninterrupted contact.
+                    if last_success.elapsed() > self.timing.check_in_interval * 2 + allowed {
+                        others.clear();
+                    }
+                    last_success = began;
+                    if self.watch_others(&mut others, pulses).await {
+                        expired();
+                    }
+                }
+                Ok(Err(DbError::EpochEnded)) => {
+                    self.fence("this master was declared dead");
+                    others.clear();
+                    match self.join_again(false).await {
+                        Ok(()) => last_success = Instant::now(),
+                        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cannot join again yet"),
+                    }
+                }
+                Ok(Err(error)) => tracing::warn!(%error, "cannot check in"),
+                Err(_) => tracing::warn!("the check-in took too long"),
+            }
+        }
+    }
+
+    fn is_active(&self) -> bool {
+        self.owner.borrow().is_some()
+    }
+
+    fn fence(&self, why: &str) {
+        if let Some(owner) = self.owner.send_replace(None) {
+            tracing::warn!(master.id = %owner.master_id, epoch = owner.epoch, "stopping all work: {why}");
+        }
+    }
+
+    /// Advances the counter and reads everybody's. A fenced process joins again instead, under a new epoch, because it
+    /// has given up what it held.
+    async fn check_in(&self) -> Result<Vec<Pulse>, DbError> {
+        let Some(owner) = *self.owner.borrow() else { return Err(DbError::EpochEnded) };
+        self.db.write(|tx| async move { masters::check_in(&tx, owner).await }).await?;
+        masters::pulses(self.db.read()).await
+    }
+
+    /// Declares those dead whose counter has stood still for long enough. Returns whether there was one.
+    async fn watch_others(&self, others: &mut HashMap<MasterId, Seen>, pulses: Vec<Pulse>) -> bool {
+        let Some(me) = *self.owner.borrow() else { return false };
+        let mut any = false;
+        for pulse in pulses.into_iter().filter(|pulse| pulse.owner.master_id != me.master_id) {
+            let id = pulse.owner.master_id;
+            if !pulse.active {
+                others.remove(&id);
+                continue;
+            }
+            let seen = others.entry(id).or_insert_with(|| Seen { pulse: pulse.clone(), since: Instant::now() });
+            if seen.pulse != pulse {
+                *seen = Seen { pulse, since: Instant::now() };
+            } else if seen.since.elapsed() >= self.timing.expire_after {
+                match self.declare_dead(me, pulse.clone()).await {
+                    Ok(true) => {
+                        tracing::warn!(master.id = %id, "declared {} dead: it no longer checks in", pulse.name);
+                        any = true;
+                    }
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!(%error, "cannot declare {} dead", pulse.name),
+                }
+                others.remove(&id);
+            }
+        }
+        any
+    }
+
+    async fn declare_dead(&self, me: Owner, seen: Pulse) -> Result<bool, DbError> {
+        let stopped = self
+            .db
+            .write(|tx| {
+                let seen = seen.clone();
+                async move {
+                    let Some(master) = masters::deactivate(&tx, seen.owner, Some(&seen)).await? else {
+                        return Ok(false);
+                    };
+                    outbox::insert(&tx, me, &[event(&master, "stopped")?]).await?;
+                    Ok(true)
+                }
+            })
+            .await?;
+        self.bell.ring();
+        Ok(stopped)
+    }
+
+    /// Ends this process's epoch in order. Whatever it still holds is released by housekeeping, here or elsewhere.
+    ///
+    /// # Errors
+    /// What the database reported; the others then find out by themselves.
+    pub async fn leave(&self) -> Result<(), DbError> {
+        let Some(owner) = *self.owner.borrow() else { return Ok(()) };
+        self.db
+            .write(|tx| async move {
+                if let Some(master) = masters::deactivate(&tx, owner, None).await? {
+                    outbox::insert(&tx, owner, &[event(&master, "stopped")?]).await?;
+                }
+                Ok(())
+            })
+            .await
+    }
+}
+
+fn event(master: &Master, what: &str) -> Result<Event, DbError> {
+    let key = EventKey::new(["masters", &master.masterid.to_string(), what]);
+    Event::new(vec![key], master).map_err(|error| DbError::Invalid(error.to_string()))
+}
+
+/// What tells one process of a master from another. On the same machine it also tells whether a process is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Instance {
+    id: Uuid,
+    /// The machine's boot and the process id name space: process ids mean something only within both.
+    scope: String,
+    pid: u32,
+    /// When the process started, in clock ticks since boot: a process id may be used again.
+    started: String,
+}
+
+impl Instance {
+    fn current() -> Self {
+        let pid = std::process::id();
+        Self { id: Uuid::now_v7(), scope: scope(), pid, started: started(pid).unwrap_or_default() }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(' ');
+        Some(Self {
+            id: parts.next()?.parse().ok()?,
+            scope: parts.next()?.to_owned(),
+            pid: parts.next()?.parse().ok()?,
+            started: parts.next()?.to_owned(),
+        })
+    }
+
+    /// Whether the process is certainly gone: it ran here, and there is no such process any more.
+    fn is_gone(&self) -> bool {
+        self.scope == scope() && !self.scope.is_empty() && started(self.pid).as_deref() != Some(self.started.as_str())
+    }
+}
+
+impl std::fmt::Display for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {} {}", self.id, self.scope, self.pid, self.started)
+    }
+}
+
+/// Empty where the system does not say (it is no Linux): then nothing is ever certain.
+fn scope() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    match boot.trim() {
+        "" => String::new(),
+        boot => format!("{boot}/{}", namespace.display()),
+    }
+}
+
+/// Field 22 of `/proc/<pid>/stat`; the command in field 2 may hold spaces, so the count starts behind it.
+fn started(pid: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, behind) = stat.rsplit_once(')')?;
+    behind.split_whitespace().nth(19).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_living_process_is_not_gone_and_a_dead_one_is() {
+        let me = Instance::current();
+        assert_eq!(Instance::parse(&me.to_string()), Some(me.clone()));
+        assert!(!me.is_gone());
+        assert!(Instance { started: "1".to_owned(), ..me.clone() }.is_gone(), "the id is used by another process");
+        assert!(!Instance { scope: "elsewhere".to_owned(), started: "1".to_owned(), ..me }.is_gone());
+        assert_eq!(Instance::parse("something old"), None);
+    }
+
+    #[test]
+    fn a_master_fences_itself_before_others_may_declare_it_dead() {
+        for (interval, expire) in [(5, 20), (1, 3), (1, 1), (10, 12)] {
+            let timing =
+                Timing { check_in_interval: Duration::from_secs(interval), expire_after: Duration::from_secs(expire) };
+            assert!(timing.fence_after() < timing.expire_after, "{timing:?}");
+        }
+    }
+}
