@@ -1,11 +1,16 @@
 #![doc = include_str!("../README.md")]
 
+mod data;
 mod endpoints;
 mod error;
+pub mod events;
 pub mod membership;
 pub mod relay;
 mod reply;
+mod updates;
 
+pub use data::{Data, DataParts, Update};
 pub use endpoints::Reader;
 pub use error::{DataError, ErrorKind};
 pub use reply::{Items, Raw, Reply};
+pub use updates::{StartBuild, StepEnd};

@@ -223,6 +223,19 @@ pub async fn get(connection: &impl ConnectionTrait, builder: BuilderId) -> Resul
     Ok(list.pop())
 }
 
+/// Builders by their ids, in the order of ids.
+///
+/// # Errors
+/// What the database reported.
+pub async fn get_many(connection: &impl ConnectionTrait, ids: &[BuilderId]) -> Result<Vec<Builder>, DbError> {
+    let list = in_list(connection.get_database_backend(), 1);
+    let sql = format!("SELECT {COLUMNS} FROM builders b WHERE b.id {list} ORDER BY b.id");
+    let mut builders =
+        fetch_all(connection, sql, params![id_list(ids)]).await?.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
+    fill(connection, &mut builders).await?;
+    Ok(builders)
+}
+
 /// The builders that a master has, that belong to a project, and that a worker is configured for; all if nothing is
 /// asked for. By id.
 ///

@@ -6,7 +6,7 @@
 use buildguild_types::event::Event;
 use sea_orm::ConnectionTrait;
 
-use crate::sql::{column, execute, fetch_all, id_list, in_list};
+use crate::sql::{column, execute, fetch_all, fetch_one, id, id_list, in_list};
 use crate::{DbError, Owner, Tx, params};
 
 /// The events of one transaction.
@@ -18,22 +18,18 @@ pub struct OutboxRow {
     pub events: Vec<Event>,
 }
 
-/// Adds the events of this transaction.
+/// Adds the events of this transaction, and returns the row's id (nothing without events).
 ///
 /// # Errors
 /// What the database reported.
-pub async fn insert(tx: &Tx, owner: Owner, events: &[Event]) -> Result<(), DbError> {
+pub async fn insert(tx: &Tx, owner: Owner, events: &[Event]) -> Result<Option<i64>, DbError> {
     if events.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let json = serde_json::to_string(events).map_err(|error| DbError::Invalid(error.to_string()))?;
-    execute(
-        tx,
-        "INSERT INTO outbox (masterid, epoch, events) VALUES ($1, $2, $3)",
-        params![owner.master_id, owner.epoch, json],
-    )
-    .await?;
-    Ok(())
+    let sql = "INSERT INTO outbox (masterid, epoch, events) VALUES ($1, $2, $3) RETURNING id";
+    let row = fetch_one(tx, sql, params![owner.master_id, owner.epoch, json]).await?;
+    row.map(|row| column(&row, "id")).transpose()
 }
 
 /// The oldest `limit` rows of an owner.
@@ -92,7 +88,7 @@ pub async fn orphans(connection: &impl ConnectionTrait) -> Result<Vec<Owner>, Db
     fetch_all(connection, sql, vec![])
         .await?
         .iter()
-        .map(|row| Ok(Owner { master_id: crate::sql::id(row, "masterid")?, epoch: column(row, "epoch")? }))
+        .map(|row| Ok(Owner { master_id: id(row, "masterid")?, epoch: column(row, "epoch")? }))
         .collect()
 }
 
@@ -101,7 +97,7 @@ pub async fn orphans(connection: &impl ConnectionTrait) -> Result<Vec<Owner>, Db
 /// # Errors
 /// What the database reported.
 pub async fn depth(connection: &impl ConnectionTrait) -> Result<i64, DbError> {
-    match crate::sql::fetch_one(connection, "SELECT count(*) AS n FROM outbox", vec![]).await? {
+    match fetch_one(connection, "SELECT count(*) AS n FROM outbox", vec![]).await? {
         Some(row) => column(&row, "n"),
         None => Ok(0),
     }

@@ -111,6 +111,19 @@ pub async fn remove(connection: &impl ConnectionTrait, kinds: &[WishKind], targe
     Ok(removed)
 }
 
+/// Removes the wishes of one kind for several targets.
+///
+/// # Errors
+/// What the database reported.
+pub async fn remove_for(connection: &impl ConnectionTrait, kind: WishKind, targets: &[i64]) -> Result<u64, DbError> {
+    if targets.is_empty() {
+        return Ok(0);
+    }
+    let sql =
+        format!("DELETE FROM wishes WHERE kind = $1 AND target {}", in_list(connection.get_database_backend(), 2));
+    execute(connection, sql, params![kind.name(), id_list(targets)]).await
+}
+
 /// Removes wishes by their ids.
 ///
 /// # Errors
