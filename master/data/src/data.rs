@@ -84,11 +84,6 @@ impl Data {
         self.0.owner.clone()
     }
 
-    /// Makes the publisher look into the outbox.
-    pub(crate) fn ring(&self) {
-        self.0.bell.ring();
-    }
-
     /// Runs one update: a short transaction of any number of the verbs of [`Update`], all or none, with their events.
     /// The closure may run several times (see [`Db::write`]); it must not do anything else.
     ///
