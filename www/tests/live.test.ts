@@ -198,6 +198,26 @@ test("without a connection the query goes ahead and polls", async () => {
   live.stop();
 });
 
+test("with a connection everything is fetched again now and then, since a hint may be lost", async () => {
+  const { live, state } = query();
+  socket.start();
+  live.start();
+  wire().onopen?.();
+  wire().acknowledge();
+  state.answers[0]?.([1]);
+  await turn();
+  for (let second = 0; second < 31; second++) {
+    wire().say({ k: "other", m: null });
+    await vi.advanceTimersByTimeAsync(1_000);
+  }
+  expect(state.answers.length).toBe(2);
+  expect(state.shown).toEqual([1]);
+  state.answers[1]?.([1, 2]);
+  await turn();
+  expect(state.shown).toEqual([1, 2]);
+  live.stop();
+});
+
 test("a failed fetch is reported and tried again", async () => {
   const { live, state } = query();
   live.start();

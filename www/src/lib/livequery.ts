@@ -2,7 +2,9 @@
  * Subscribe, then fetch, then apply: the life of everything live on a page.
  *
  * Events that arrive while the fetch is under way wait and are applied on top of its answer. Each reconnect starts
- * over. Without a connection (a proxy that knows no WebSocket, a server on its way up) the query polls.
+ * over. Without a connection (a proxy that knows no WebSocket, a server on its way up) the query polls. Events are
+ * hints: even with a connection everything is fetched again from time to time, which finds what a lost hint would
+ * have missed.
  */
 
 import type { LiveSocket } from "./socket";
@@ -17,7 +19,10 @@ export interface LiveQuerySpec<T> {
   /** Something was reset or applied. Called at most once per turn of the event loop. */
   changed: () => void;
   failed: (error: unknown) => void;
+  /** Time between fetches without a connection. */
   pollMs?: number;
+  /** Time between fetches with one. */
+  rescanMs?: number;
 }
 
 /** How long the first fetch waits for the connection before it goes ahead without. */
@@ -30,6 +35,7 @@ export class LiveQuery<T> {
   #fetch: AbortController | null = null;
   #unsubscribe: (() => void) | null = null;
   #poll: ReturnType<typeof setTimeout> | undefined;
+  #fetchedAt = 0;
   #announced = false;
   #stopped = false;
 
@@ -75,6 +81,7 @@ export class LiveQuery<T> {
         const waiting = this.#waiting ?? [];
         this.#waiting = null;
         this.#fetch = null;
+        this.#fetchedAt = Date.now();
         this.#spec.reset(state);
         for (const event of waiting) this.#spec.apply(event);
         this.#announce();
@@ -92,7 +99,8 @@ export class LiveQuery<T> {
   #schedulePoll(): void {
     const pollMs = this.#spec.pollMs ?? 10_000;
     this.#poll = setTimeout(() => {
-      if (this.#socket.state === "open" && this.#waiting === null) this.#schedulePoll();
+      const rested = Date.now() - this.#fetchedAt >= (this.#spec.rescanMs ?? 30_000);
+      if (this.#socket.state === "open" && this.#waiting === null && !rested) this.#schedulePoll();
       else this.refresh();
     }, pollMs);
   }
