@@ -1,15 +1,11 @@
 //! Change sources, schedulers, distribution, builds, steps and worker sessions.
 
-mod apply;
+mod build;
 mod change_sources;
-pub mod control;
 pub mod distribution;
-mod functions;
+pub mod execution;
+pub mod hooks;
 pub mod logs;
-mod parts;
 pub mod render;
-mod schedulers;
-mod singletons;
-mod store;
-mod wake;
+mod steps;
 pub mod workers;

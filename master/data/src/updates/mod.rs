@@ -10,10 +10,8 @@ mod buildsets;
 mod changes;
 mod control;
 mod logs;
-mod scheduling;
 mod steps;
 mod workers;
 
 pub use builds::StartBuild;
-pub use scheduling::{SchedulerBatch, StateKey};
 pub use steps::StepEnd;

@@ -5,6 +5,8 @@
 
 pub mod buffer;
 pub mod limits;
+mod step_logs;
 
 pub use buffer::{Chunk, LogBuffer, Stream};
 pub use limits::LogLimits;
+pub(crate) use step_logs::{Append, LogRef, StepLogs};

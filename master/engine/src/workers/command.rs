@@ -102,13 +102,7 @@ impl RunningCommand {
                 biased;
                 event = events.recv() => {
                     return match event {
-                        Some(CommandEvent::Updates(items, charge)) => {
-                            Progress::Updates(Updates { items, _charge: charge })
-                        }
-                        Some(CommandEvent::Transfer(request, responder, charge)) => {
-                            Progress::Transfer(Transfer { request, responder, _charge: charge })
-                        }
-                        Some(CommandEvent::Complete(failure)) => self.end(CommandEnd::Complete(failure)),
+                        Some(event) => self.progress(event),
                         None => self.end(CommandEnd::Lost),
                     };
                 }
@@ -127,8 +121,24 @@ impl RunningCommand {
         }
     }
 
+    /// What has come already.
+    pub fn try_next(&mut self) -> Option<Progress> {
+        let event = self.events.try_recv().ok()?;
+        Some(self.progress(event))
+    }
+
+    fn progress(&mut self, event: CommandEvent) -> Progress {
+        match event {
+            CommandEvent::Updates(items, charge) => Progress::Updates(Updates { items, _charge: charge }),
+            CommandEvent::Transfer(request, responder, charge) => {
+                Progress::Transfer(Transfer { request, responder, _charge: charge })
+            }
+            CommandEvent::Complete(failure) => self.end(CommandEnd::Complete(failure)),
+        }
+    }
+
     /// Asks the worker to end it, as configured in its arguments. Its end still comes from [`RunningCommand::next`].
-    pub async fn interrupt(&self, why: &str) {
+    pub async fn interrupt(&mut self, why: &str) {
         self.link.interrupt(&self.id, why).await;
     }
 

@@ -1,7 +1,7 @@
 //! A connected worker, as distribution and builds see it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use buildguild_types::ids::WorkerId;
@@ -151,11 +151,13 @@ impl WorkerHandle {
         self.0.link.rpc().close();
     }
 
-    /// Tells the worker process to end.
-    pub(super) async fn shut_down(&self) {
+    /// Tells the worker process to end. It closes the connection itself.
+    pub(super) async fn request_shutdown(&self) {
         let rpc = self.0.link.rpc();
-        let _ = tokio::time::timeout(PING_TIMEOUT, rpc.call(&MasterRequest::Shutdown)).await;
-        rpc.close();
+        let sent = tokio::time::timeout(PING_TIMEOUT, rpc.send(&MasterRequest::Shutdown)).await;
+        if !matches!(sent, Ok(Ok(_))) {
+            rpc.close();
+        }
     }
 
     /// A graceful shutdown that waited for the last build.
@@ -164,21 +166,20 @@ impl WorkerHandle {
     }
 
     pub(super) fn set_paused(&self, paused: bool) {
-        self.0.paused.store(paused, Ordering::Release);
-        self.touch();
+        // Listeners re-read the database and come back here: only a change may wake them.
+        if self.0.paused.swap(paused, Ordering::AcqRel) != paused {
+            self.touch();
+        }
     }
 
     pub(super) fn set_graceful(&self, graceful: bool) {
-        self.0.graceful.store(graceful, Ordering::Release);
-        self.touch();
+        if self.0.graceful.swap(graceful, Ordering::AcqRel) != graceful {
+            self.touch();
+        }
     }
 
     fn touch(&self) {
         self.0.changed.send_modify(|n| *n += 1);
-    }
-
-    pub(super) fn downgrade(&self) -> Weak<Session> {
-        Arc::downgrade(&self.0)
     }
 }
 

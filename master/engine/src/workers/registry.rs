@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use buildguild_types::ids::WorkerId;
 use tokio::sync::watch;
 use worker_protocol::CommandId;
 
@@ -41,6 +42,11 @@ impl Workers {
     /// A worker that is connected here.
     pub fn get(&self, name: &str) -> Option<WorkerHandle> {
         self.sessions().get(name).cloned()
+    }
+
+    /// A worker that is connected here, by its id.
+    pub fn by_id(&self, id: WorkerId) -> Option<WorkerHandle> {
+        self.sessions().values().find(|worker| worker.id() == id).cloned()
     }
 
     /// All that are connected here, by name.

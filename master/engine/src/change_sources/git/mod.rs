@@ -4,7 +4,6 @@ pub(crate) mod command;
 pub(crate) mod history;
 pub(crate) mod mirror;
 pub(crate) mod poll;
-pub(crate) mod poller;
 
 #[cfg(test)]
 mod tests;

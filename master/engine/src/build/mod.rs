@@ -1,0 +1,17 @@
+//! Builds: their life from a claimed request to the last transaction.
+//!
+//! [`runner`] starts them, [`execute`] goes through their steps, [`execute_step`] through one step, [`record`] writes
+//! everything that happens. [`rules`] and [`summary`] are Buildbot's rules about results and words.
+
+pub(crate) mod context;
+mod execute;
+mod execute_step;
+pub(crate) mod functions;
+pub(crate) mod record;
+pub(crate) mod rules;
+mod runner;
+mod setup;
+pub(crate) mod stop;
+pub(crate) mod summary;
+
+pub(crate) use runner::Runner;

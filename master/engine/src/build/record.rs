@@ -1,0 +1,407 @@
+//! Everything that a build writes, each thing that happens in one transaction.
+//!
+//! All writes are made as the owner that claimed the request, and fenced by its claim: once the claim is lost they fail,
+//! and the build stops. While the database is away they wait, for as long as this master may believe that it lives.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use buildguild_data::{Data, StepEnd, Update};
+use buildguild_db::logs::{Compression, Prepared};
+use buildguild_db::test_result_sets::{self, NewTestResultSet};
+use buildguild_db::test_results::{self, NewTestResult};
+use buildguild_db::{DbError, Owner, builds, changes, properties, sourcestamps};
+use buildguild_types::ids::{BuildId, BuildRequestId, LogId, ProjectId, StepId, TestResultSetId, WorkerId};
+use buildguild_types::plan::BuildPlan;
+use buildguild_types::properties::Properties;
+use buildguild_types::resources::{Build, BuildRequest, Change, Log, LogKind, SourceStamp, Step, StepUrl};
+use buildguild_types::results::Results;
+use serde_json::Value;
+
+use super::execute_step::slug;
+use crate::hooks::Hooks;
+use crate::logs::Append;
+
+/// The name of step 0.
+const PREPARATION: &str = "worker_preparation";
+
+/// Between two tries while the database is away.
+const RETRY: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(2)];
+
+/// Where a build comes from.
+pub(crate) struct Origin {
+    /// The buildset's properties.
+    pub(crate) properties: Properties,
+    /// What is built.
+    pub(crate) sources: Vec<SourceStamp>,
+    /// The changes that the source stamps stand for.
+    pub(crate) changes: Vec<Change>,
+    /// The buildset's reason.
+    pub(crate) reason: String,
+    /// The builder's project.
+    pub(crate) project: Option<ProjectId>,
+}
+
+/// A build that is to be started.
+pub(crate) struct StartBuild<'a> {
+    pub(crate) request: &'a BuildRequest,
+    pub(crate) worker: WorkerId,
+    pub(crate) plan: &'a BuildPlan,
+}
+
+/// A step that begins.
+pub(crate) struct BeginStep<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) state: &'a str,
+    pub(crate) logs: &'a [(&'a str, LogKind)],
+    /// Whether it is run, not skipped.
+    pub(crate) runs: bool,
+}
+
+/// A step that ends.
+pub(crate) struct EndStep<'a> {
+    pub(crate) step: StepId,
+    pub(crate) results: Results,
+    pub(crate) hidden: bool,
+    pub(crate) state: &'a str,
+    /// The end of its logs.
+    pub(crate) appends: Vec<Append>,
+    /// What it set.
+    pub(crate) properties: Properties,
+    /// What the build says from now on.
+    pub(crate) build_state: Option<String>,
+}
+
+/// Writes for one build.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    data: Data,
+    owner: Owner,
+    hooks: Hooks,
+    build: BuildId,
+    preparation: StepId,
+    logs: BTreeMap<LogId, StepId>,
+    compression: Compression,
+}
+
+impl Recorder {
+    /// For a request that `owner` has claimed. The build comes with [`Recorder::start_build`].
+    pub(crate) fn new(data: Data, owner: Owner, hooks: Hooks, compression: &str) -> Self {
+        Self {
+            data,
+            owner,
+            hooks,
+            build: BuildId(0),
+            preparation: StepId(0),
+            logs: BTreeMap::new(),
+            compression: Compression::from_name(compression).unwrap_or_default(),
+        }
+    }
+
+    async fn write<T, F, Fut>(&self, point: &str, f: F) -> Result<T, DbError>
+    where
+        F: Fn(Update) -> Fut,
+        Fut: Future<Output = Result<T, DbError>>,
+    {
+        let mut delays = RETRY.iter().chain(std::iter::repeat(&RETRY[3]));
+        self.hooks.at(point);
+        loop {
+            match self.data.update_as(self.owner, &f).await {
+                // Nothing was written. A commit whose outcome is not known is not repeated: it would do things twice.
+                Err(error @ (DbError::Busy(_) | DbError::Unavailable(_))) if self.data.owner() == Some(self.owner) => {
+                    tracing::warn!(build.id = self.build.get(), %error, "writing of build {} waits", self.build);
+                    tokio::time::sleep(*delays.next().unwrap_or(&RETRY[3])).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Reads where a build comes from.
+    pub(crate) async fn origin(&self, request: &BuildRequest) -> Result<Origin, DbError> {
+        let db = self.data.db().read();
+        let sources = sourcestamps::for_buildset(db, request.buildsetid).await?;
+        let mut origin_changes = Vec::new();
+        for source in &sources {
+            origin_changes.extend(changes::from_sourcestamp(db, source.ssid).await?);
+        }
+        let buildset = buildguild_db::buildsets::get(db, request.buildsetid).await?;
+        let builder = buildguild_db::builders::get(db, request.builderid).await?;
+        Ok(Origin {
+            properties: properties::of_buildset(db, request.buildsetid).await?,
+            sources,
+            changes: origin_changes,
+            reason: buildset.map(|buildset| buildset.reason).unwrap_or_default(),
+            project: builder.and_then(|builder| builder.projectid),
+        })
+    }
+
+    /// Puts the request back into the queue: there will be no build.
+    pub(crate) async fn unclaim(&self, request: BuildRequestId) -> Result<(), DbError> {
+        self.write("request.unclaim", |u| async move { u.unclaim_build_requests(&[request]).await }).await?;
+        Ok(())
+    }
+
+    /// Adds the build with its plan, its first properties and its preparation step, and announces it.
+    pub(crate) async fn start_build(
+        &mut self,
+        start: &StartBuild<'_>,
+        first_properties: &(dyn Fn(&Build) -> Properties + Sync),
+    ) -> Result<(Build, Properties), DbError> {
+        let plan = serde_json::to_string(start.plan).map_err(|error| DbError::Invalid(error.to_string()))?;
+        let plan = plan.as_str();
+        let (build, properties, preparation) = self
+            .write("build.starting", |u| async move {
+                let build = u
+                    .add_build(&buildguild_data::StartBuild {
+                        builder: start.request.builderid,
+                        request: start.request.buildrequestid,
+                        worker: start.worker,
+                        state_string: "starting",
+                    })
+                    .await?;
+                u.set_build_plan(build.buildid, &start.plan.config.0, plan).await?;
+                let properties = first_properties(&build);
+                u.announce_build(build.buildid).await?;
+                u.set_build_properties(build.buildid, &properties).await?;
+                let step = u.add_step(build.buildid, PREPARATION, "preparing worker").await?;
+                u.start_step(step.stepid, true).await?;
+                u.set_build_state_string(build.buildid, "preparing worker").await?;
+                Ok((build, properties, step.stepid))
+            })
+            .await?;
+        self.build = build.buildid;
+        self.preparation = preparation;
+        self.hooks.at("build.started");
+        Ok((build, properties))
+    }
+
+    /// Ends the preparation step.
+    pub(crate) async fn end_preparation(
+        &self,
+        results: Results,
+        state: &str,
+        build_state: Option<&str>,
+    ) -> Result<(), DbError> {
+        let (build, step) = (self.build, self.preparation);
+        self.write("build.preparing", |u| async move {
+            u.finish_step(step, &StepEnd { results, hidden: false, state_string: Some(state) }).await?;
+            if let Some(build_state) = build_state {
+                u.set_build_state_string(build, build_state).await?;
+            }
+            Ok(())
+        })
+        .await?;
+        self.hooks.at("build.prepared");
+        Ok(())
+    }
+
+    /// Adds a step and starts it, with its first logs.
+    pub(crate) async fn begin_step(&mut self, begin: &BeginStep<'_>) -> Result<(Step, Vec<Log>), DbError> {
+        let build = self.build;
+        let (step, logs) = self
+            .write("step.starting", |u| async move {
+                let step = u.add_step(build, begin.name, "pending").await?;
+                u.start_step(step.stepid, begin.runs).await?;
+                if begin.runs {
+                    u.set_step_state_string(step.stepid, begin.state).await?;
+                }
+                let mut logs = Vec::with_capacity(begin.logs.len());
+                for (name, kind) in begin.logs {
+                    logs.push(u.add_log(step.stepid, name, &slug(name), *kind).await?);
+                }
+                Ok((step, logs))
+            })
+            .await?;
+        for log in &logs {
+            self.logs.insert(log.logid, step.stepid);
+        }
+        self.hooks.at("step.started");
+        Ok((step, logs))
+    }
+
+    /// Ends a step: the rest of its logs, its properties, its result and what the build says of it.
+    pub(crate) async fn end_step(&mut self, end: EndStep<'_>) -> Result<(), DbError> {
+        let build = self.build;
+        let appends = self.prepare(&end.appends);
+        let (end, appends) = (&end, &appends);
+        self.write("step.finishing", |u| async move {
+            for (step, log, prepared) in appends {
+                u.append_log(*step, *log, prepared, None).await?;
+            }
+            u.set_step_state_string(end.step, end.state).await?;
+            let step_end = StepEnd { results: end.results, hidden: end.hidden, state_string: None };
+            u.finish_step(end.step, &step_end).await?;
+            u.set_build_properties(build, &end.properties).await?;
+            if let Some(state) = &end.build_state {
+                u.set_build_state_string(build, state).await?;
+            }
+            Ok(())
+        })
+        .await?;
+        self.logs.retain(|_, step| *step != end.step);
+        self.hooks.at("step.finished");
+        Ok(())
+    }
+
+    /// Adds a log to a step.
+    pub(crate) async fn add_log(&mut self, step: StepId, name: &str, kind: LogKind) -> Result<LogId, DbError> {
+        let slug = slug(name);
+        let slug = slug.as_str();
+        let log = self.write("log.adding", |u| async move { u.add_log(step, name, slug, kind).await }).await?;
+        self.logs.insert(log.logid, step);
+        Ok(log.logid)
+    }
+
+    /// Appends to logs, and ends some.
+    pub(crate) async fn append(&self, appends: Vec<Append>, finish: Vec<LogId>) -> Result<(), DbError> {
+        let prepared = self.prepare(&appends);
+        drop(appends);
+        let (prepared, finish) = (&prepared, &finish);
+        self.write("log.appending", |u| async move {
+            for (step, log, prepared) in prepared {
+                u.append_log(*step, *log, prepared, None).await?;
+            }
+            for log in finish {
+                if let Some(step) = self.logs.get(log) {
+                    u.finish_log(*step, *log).await?;
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        self.hooks.at("log.appended");
+        Ok(())
+    }
+
+    /// Cuts and compresses, before the transaction.
+    fn prepare(&self, appends: &[Append]) -> Vec<(StepId, LogId, Prepared)> {
+        appends
+            .iter()
+            .filter_map(|append| {
+                let step = *self.logs.get(&append.log)?;
+                let content: String = append.chunks.iter().map(|chunk| chunk.content.as_str()).collect();
+                Some((step, append.log, Prepared::new(&content, append.kind == LogKind::Stream, self.compression)))
+            })
+            .collect()
+    }
+
+    /// Adds a link to a step.
+    pub(crate) async fn add_url(&self, step: StepId, link: &StepUrl) -> Result<(), DbError> {
+        self.write("step.url", |u| async move { u.add_step_url(step, &link.name, &link.url).await }).await?;
+        Ok(())
+    }
+
+    /// Sets what a step is doing.
+    pub(crate) async fn set_step_state(&self, step: StepId, state: &str) -> Result<(), DbError> {
+        self.write("step.state", |u| async move { u.set_step_state_string(step, state).await }).await?;
+        Ok(())
+    }
+
+    /// Sets properties of the build.
+    pub(crate) async fn set_properties(&self, properties: &Properties) -> Result<(), DbError> {
+        let build = self.build;
+        self.write("build.properties", |u| async move { u.set_build_properties(build, properties).await }).await
+    }
+
+    /// Adds an answer to the journal of a step function.
+    pub(crate) async fn journal(&self, step: StepId, position: usize, answer: &Value) -> Result<(), DbError> {
+        let position = i64::try_from(position).unwrap_or(i64::MAX);
+        let entry = answer.to_string();
+        let entry = entry.as_str();
+        self.write("step.journal", |u| async move { u.add_step_journal_entry(step, position, entry).await }).await
+    }
+
+    /// Ends the build, and with it its request.
+    pub(crate) async fn finish_build(
+        &self,
+        results: Results,
+        state: &str,
+        unsaved: &Properties,
+    ) -> Result<(), DbError> {
+        let build = self.build;
+        self.write("build.finishing", |u| async move {
+            u.set_build_properties(build, unsaved).await?;
+            u.finish_build(build, results, Some(state)).await
+        })
+        .await?;
+        self.hooks.at("build.finished");
+        Ok(())
+    }
+
+    /// Ends whatever there is of a request's builds as RETRY, or gives the request back: for a build that cannot go on
+    /// although its claim is held.
+    pub(crate) async fn abort(&self, request: BuildRequestId, why: &str) -> Result<(), DbError> {
+        let state = format!("retry {why}");
+        let state = state.as_str();
+        self.write("build.aborting", |u| async move {
+            let open: Vec<Build> =
+                builds::for_request(u.tx(), request).await?.into_iter().filter(|build| !build.complete).collect();
+            if open.is_empty() {
+                u.unclaim_build_requests(&[request]).await?;
+            }
+            for build in open {
+                for step in buildguild_db::steps::for_build(u.tx(), build.buildid).await? {
+                    if !step.complete {
+                        let end = StepEnd { results: Results::Retry, hidden: false, state_string: None };
+                        u.finish_step(step.stepid, &end).await?;
+                    }
+                }
+                u.finish_build(build.buildid, Results::Retry, Some(state)).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stores a piece of data of the build.
+    pub(crate) async fn set_build_data(&self, name: &str, value: Vec<u8>, source: &str) -> Result<(), DbError> {
+        let build = self.build;
+        let value = value.as_slice();
+        self.write("build.data", |u| async move {
+            buildguild_db::claims::lock_build(u.tx(), build, u.owner()).await?;
+            buildguild_db::build_data::set(u.tx(), build, name, value, source).await
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Adds a set of test results.
+    pub(crate) async fn add_test_result_set(
+        &self,
+        step: StepId,
+        description: &str,
+        category: &str,
+        value_unit: &str,
+    ) -> Result<TestResultSetId, DbError> {
+        let build = self.build;
+        self.write("test.set", |u| async move {
+            let locked = buildguild_db::claims::lock_build(u.tx(), build, u.owner()).await?;
+            let set = NewTestResultSet {
+                builder: locked.builderid,
+                build,
+                step,
+                description: (!description.is_empty()).then(|| description.to_owned()),
+                category: category.to_owned(),
+                value_unit: value_unit.to_owned(),
+            };
+            test_result_sets::add(u.tx(), &set).await
+        })
+        .await
+    }
+
+    /// Adds a test result.
+    pub(crate) async fn add_test_result(&self, set: TestResultSetId, result: NewTestResult) -> Result<(), DbError> {
+        let build = self.build;
+        let results = [result];
+        let results = &results;
+        self.write("test.result", |u| async move {
+            let locked = buildguild_db::claims::lock_build(u.tx(), build, u.owner()).await?;
+            test_results::add(u.tx(), locked.builderid, set, results).await
+        })
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! The connected workers as distribution sees them.
+
+use std::sync::Arc;
+
+use buildguild_config::LoadedFarm;
+use buildguild_types::ids::WorkerId;
+use tokio::sync::watch;
+
+use super::registry::Workers;
+use crate::distribution::handover::{FreeWorker, WorkerPool, WorkerSlot};
+
+/// The connected workers, with the limits of the farm in force.
+pub(crate) struct Pool {
+    workers: Workers,
+    farm: watch::Receiver<Arc<LoadedFarm>>,
+}
+
+impl Pool {
+    pub(crate) const fn new(workers: Workers, farm: watch::Receiver<Arc<LoadedFarm>>) -> Self {
+        Self { workers, farm }
+    }
+
+    fn max_builds(&self, name: &str) -> Option<u32> {
+        let farm = self.farm.borrow();
+        farm.farm.workers.iter().find(|worker| worker.name == name)?.max_builds
+    }
+}
+
+impl WorkerPool for Pool {
+    fn free(&self, names: &[String]) -> Vec<FreeWorker> {
+        self.workers
+            .available(names)
+            .into_iter()
+            .filter(|worker| self.max_builds(worker.name()).is_none_or(|limit| worker.running_builds() < limit))
+            .map(|worker| FreeWorker {
+                worker_id: worker.id(),
+                name: worker.name().to_owned(),
+                running_builds: worker.running_builds() as usize,
+            })
+            .collect()
+    }
+
+    fn reserve(&self, name: &str) -> Option<WorkerSlot> {
+        let worker = self.workers.get(name)?;
+        let slot = worker.reserve(self.max_builds(name))?;
+        Some(WorkerSlot { worker_id: worker.id(), worker_name: name.to_owned(), guard: Box::new(slot) })
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.workers.changes()
+    }
+
+    fn set_availability(&self, worker: WorkerId, paused: bool, graceful: bool) {
+        if let Some(worker) = self.workers.by_id(worker) {
+            worker.set_paused(paused);
+            worker.set_graceful(graceful);
+        }
+    }
+
+    fn kill(&self, worker: WorkerId, reason: &str) -> bool {
+        match self.workers.by_id(worker) {
+            Some(worker) => {
+                tracing::info!(
+                    worker.name = worker.name(),
+                    reason,
+                    "worker {} is disconnected on request",
+                    worker.name()
+                );
+                worker.disconnect();
+                true
+            }
+            None => false,
+        }
+    }
+}
