@@ -123,17 +123,20 @@ impl Data {
             .write(|tx| async move {
                 let update = Update::new(tx, owner, self.now());
                 let value = f(update.clone()).await?;
+                let through_outbox = update.news().through_outbox;
                 let (events, notices) = update.take_news();
                 let row = outbox::insert(&update.0.tx, owner, &events).await?;
-                Ok((value, row.map(|id| outbox::OutboxRow { id, events }), notices))
+                Ok((value, row.map(|id| outbox::OutboxRow { id, events }), notices, through_outbox))
             })
             .await;
         match result {
-            Ok((value, row, notices)) => {
+            // Dropping the ticket makes the publisher look into the outbox.
+            Ok((value, _, _, true)) => Ok(value),
+            Ok((value, row, notices, false)) => {
                 ticket.deliver(row, notices);
                 Ok(value)
             }
-            // Dropping the ticket makes the publisher look: it may have been committed.
+            // It may have been committed: the publisher looks then, too.
             Err(error @ DbError::Uncertain(_)) => Err(error),
             Err(error) => {
                 ticket.void();
@@ -160,6 +163,7 @@ struct News {
     notices: HashMap<LogId, Event>,
     builds: HashMap<BuildId, Build>,
     steps: HashSet<StepId>,
+    through_outbox: bool,
 }
 
 impl Update {
@@ -212,6 +216,11 @@ impl Update {
 
     pub(crate) fn remember_step(&self, step: StepId) {
         self.news().steps.insert(step);
+    }
+
+    /// Has the publisher read this update's events from the outbox, because older ones of somebody else are there.
+    pub(crate) fn publish_through_outbox(&self) {
+        self.news().through_outbox = true;
     }
 
     fn take_news(&self) -> (Vec<Event>, HashMap<LogId, Event>) {

@@ -4,6 +4,7 @@ mod data;
 mod endpoints;
 mod error;
 pub mod events;
+pub mod housekeeping;
 pub mod membership;
 pub mod relay;
 mod reply;

@@ -211,6 +211,20 @@ pub async fn remove_masters(
     fetch_all(connection, sql, params![master, builder]).await?.iter().map(|row| id(row, "builderid")).collect()
 }
 
+/// Removes the builders of masters that are not active, and returns them by master.
+///
+/// # Errors
+/// What the database reported.
+pub async fn remove_of_inactive_masters(tx: &Tx) -> Result<BTreeMap<MasterId, Vec<BuilderId>>, DbError> {
+    let sql = "DELETE FROM builder_masters WHERE masterid IN (SELECT id FROM masters WHERE NOT active)
+               RETURNING masterid, builderid";
+    let mut removed: BTreeMap<MasterId, Vec<BuilderId>> = BTreeMap::new();
+    for row in fetch_all(tx, sql, params![]).await? {
+        removed.entry(id(&row, "masterid")?).or_default().push(id(&row, "builderid")?);
+    }
+    Ok(removed)
+}
+
 /// A builder.
 ///
 /// # Errors

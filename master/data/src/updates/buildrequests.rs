@@ -69,7 +69,7 @@ impl Update {
         Ok(completed)
     }
 
-    async fn announce_completed(&self, completed: &Completed) -> Result<(), DbError> {
+    pub(crate) async fn announce_completed(&self, completed: &Completed) -> Result<(), DbError> {
         self.announce_requests(&completed.requests, "complete")?;
         for buildset in &completed.buildsets {
             self.emit(events::buildset(buildset, None, "complete")?);
