@@ -9,6 +9,7 @@ mod master;
 mod native_worker;
 mod repository;
 mod rest;
+mod stock_master;
 mod stock_worker;
 mod waiting;
 
@@ -21,5 +22,6 @@ pub use master::{MasterProcess, buildguild, programs};
 pub use native_worker::NativeWorker;
 pub use repository::Repository;
 pub use rest::Rest;
+pub use stock_master::StockMaster;
 pub use stock_worker::{StockWorker, buildbot_environment};
 pub use waiting::{DEADLINE, wait_for};
