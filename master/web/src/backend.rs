@@ -22,9 +22,6 @@ pub trait Backend: Send + Sync + 'static {
     /// Carries out a control call that was allowed, and returns its JSON-RPC result.
     async fn control(&self, call: ControlCall) -> Result<Value, ControlError>;
 
-    /// The `owner` property of the buildset that a build belongs to, for the rules that give its owner a role.
-    async fn owner_of_build(&self, build: &buildguild_types::control::BuildRef) -> Result<Option<String>, ReadError>;
-
     /// Whether the database answers, for the readiness check.
     async fn is_ready(&self) -> bool;
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use buildguild_data::{DataError, ErrorKind, Reader, Reply};
-use buildguild_types::control::{BuildRef, BuilderRef, ControlCall, ControlError};
+use buildguild_types::control::{ControlCall, ControlError};
 use buildguild_types::spec::ResultSpec;
 use futures::StreamExt;
 use serde_json::Value;
@@ -35,15 +35,6 @@ impl DataBackend {
     #[must_use]
     pub fn new(reader: Reader, control: Arc<dyn ControlCalls>) -> Self {
         Self { reader, control }
-    }
-
-    /// The only item of a single resource.
-    async fn one(&self, path: &[&str]) -> Result<Option<Value>, ReadError> {
-        match self.get(path, &ResultSpec::default()).await {
-            Ok(Answer::Items { items, .. }) => Ok(items.into_iter().next()),
-            Ok(Answer::Raw { .. }) | Err(ReadError::NotFound(_) | ReadError::NoSuchPath(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 }
 
@@ -76,23 +67,6 @@ impl Backend for DataBackend {
 
     async fn control(&self, call: ControlCall) -> Result<Value, ControlError> {
         self.control.call(call).await
-    }
-
-    async fn owner_of_build(&self, build: &BuildRef) -> Result<Option<String>, ReadError> {
-        let build = match build {
-            BuildRef::Id(id) => self.one(&["builds", &id.to_string()]).await?,
-            BuildRef::Number(builder, number) => {
-                let builder = match builder {
-                    BuilderRef::Id(id) => id.to_string(),
-                    BuilderRef::Name(name) => name.clone(),
-                };
-                self.one(&["builders", &builder, "builds", &number.to_string()]).await?
-            }
-        };
-        let Some(request) = build.map(|build| build["buildrequestid"].to_string()) else { return Ok(None) };
-        let Some(request) = self.one(&["buildrequests", &request]).await? else { return Ok(None) };
-        let properties = self.one(&["buildsets", &request["buildsetid"].to_string(), "properties"]).await?;
-        Ok(properties.and_then(|properties| properties["owner"][0].as_str().map(str::to_owned)))
     }
 
     async fn is_ready(&self) -> bool {

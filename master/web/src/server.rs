@@ -137,6 +137,7 @@ impl WebServer {
             runtime: Handle::current(),
             tasks: TaskTracker::new(),
             shutdown: parts.shutdown,
+            parsed_rules: std::sync::Mutex::new(None),
         });
         let shared = state.clone();
         let mut server = HttpServer::new(move || {

@@ -1,6 +1,6 @@
 //! What all handlers share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use broker_adapters::EventHub;
 use buildguild_types::farm::FarmConfig;
@@ -8,7 +8,12 @@ use tokio::{runtime::Handle, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use worker_protocol::WorkerAcceptor;
 
-use crate::{Backend, WebOptions, auth::SessionKey, live::SseSessions, metrics::WebMetrics};
+use crate::{
+    Backend, WebOptions,
+    auth::{Rules, SessionKey},
+    live::SseSessions,
+    metrics::WebMetrics,
+};
 
 /// Shared by all handlers of all web threads.
 pub(crate) struct AppState {
@@ -26,11 +31,34 @@ pub(crate) struct AppState {
     pub(crate) runtime: Handle,
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) parsed_rules: Mutex<Option<ParsedRules>>,
+}
+
+/// The rules of a version of the farm's configuration, or why they cannot be understood.
+pub(crate) struct ParsedRules {
+    farm: Arc<FarmConfig>,
+    rules: Result<Arc<Rules>, String>,
 }
 
 impl AppState {
     /// The farm's configuration as it is now.
     pub(crate) fn farm(&self) -> Arc<FarmConfig> {
         Arc::clone(&self.farm.borrow())
+    }
+
+    /// The rules of `c['www']['authz']`, if it is set. Parsed once per version of the configuration.
+    pub(crate) fn rules(&self) -> Option<Result<Arc<Rules>, String>> {
+        let farm = self.farm();
+        let declared = farm.www.authz.as_ref()?;
+        let mut parsed = self.parsed_rules.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(parsed) = parsed.as_ref().filter(|parsed| Arc::ptr_eq(&parsed.farm, &farm)) {
+            return Some(parsed.rules.clone());
+        }
+        let rules = Rules::parse(declared).map(Arc::new).map_err(|error| error.to_string());
+        if let Err(error) = &rules {
+            tracing::error!(%error, "nothing is allowed, because the rules cannot be understood");
+        }
+        *parsed = Some(ParsedRules { farm: Arc::clone(&farm), rules: rules.clone() });
+        Some(rules)
     }
 }

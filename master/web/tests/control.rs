@@ -116,3 +116,42 @@ async fn beyond_loopback_control_needs_a_user() {
     );
     server.stop().await;
 }
+
+#[tokio::test]
+async fn rules_decide_where_there_are_any() {
+    let mut config = FarmConfig::default();
+    let users = ["dev", "admin", "other"].map(|name| (name.to_owned(), "pw".to_owned()));
+    config.www.user_passwords = Some(users.into());
+    config.www.authz = Some(json!({
+        "allowRules": [
+            {"matcher": "StopBuildEndpointMatcher", "builder": "deploy*", "role": "owner", "defaultDeny": false},
+            {"matcher": "AnyControlEndpointMatcher", "role": "admins"},
+        ],
+        "roleMatchers": [
+            {"matcher": "RolesFromUsername", "roles": ["admins"], "usernames": ["admin"]},
+            {"matcher": "RolesFromOwner", "role": "owner"},
+        ],
+    }));
+    let server = Server::with(Setup { config: config.clone(), ..Setup::default() }).await;
+    let cookie_of = async |name: &str| {
+        let request = server.client.get(server.url("/auth/login")).basic_auth(name, Some("pw"));
+        let response = request.send().await.expect("answers");
+        let cookie = response.headers()["set-cookie"].to_str().expect("text");
+        cookie.split(';').next().expect("a part").to_owned()
+    };
+    assert_eq!(stop_build(&server, None, Some(&cookie_of("dev").await)).await.0, 200);
+    assert_eq!(stop_build(&server, None, Some(&cookie_of("admin").await)).await.0, 200);
+    let (status, text) = stop_build(&server, None, Some(&cookie_of("other").await)).await;
+    assert!(status == 403 && text.contains("you need to have role 'owner'"), "{status} {text}");
+    assert_eq!(stop_build(&server, None, None).await.0, 403);
+
+    config.www.authz = Some(json!({"allowRules": [{"matcher": "AnyEndpointMatcher", "role": "admins"}],
+        "roleMatchers": [{"matcher": "RolesFromUsername", "roles": ["admins"], "usernames": ["admin"]}]}));
+    server.config.send_replace(config.into());
+    for path in ["/api/v2/builders", "/sse/listen/builds/*/*", "/ws"] {
+        assert_eq!(server.get(path).await.status(), 403, "{path}");
+    }
+    let request = server.client.get(server.url("/api/v2/builders")).header("Cookie", cookie_of("admin").await);
+    assert_eq!(request.send().await.expect("answers").status(), 200);
+    server.stop().await;
+}

@@ -87,6 +87,9 @@ impl From<QueryError> for ApiError {
 
 impl From<Denied> for ApiError {
     fn from(denied: Denied) -> Self {
-        Self::Forbidden(denied.0)
+        match denied {
+            Denied::Forbidden(text) => Self::Forbidden(text),
+            Denied::Unknown(error) => error.into(),
+        }
     }
 }

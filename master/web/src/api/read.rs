@@ -23,7 +23,7 @@ pub(super) async fn handle(request: &HttpRequest, state: &AppState, path: &[&str
 }
 
 async fn read(request: &HttpRequest, state: &AppState, path: &[&str]) -> Result<HttpResponse, ApiError> {
-    access::check(state, request, &user_of(request, state), access::Request::Read)?;
+    access::check(state, request, &user_of(request, state), access::Request::Read).await?;
     let spec = parse_spec(request.query_string())?;
     let answer = tokio::time::timeout(state.options.read_timeout, state.backend.get(path, &spec))
         .await

@@ -3,59 +3,101 @@
 //! Closed by default: without `authz`, reading is open, and control is open only while every listener is a loopback
 //! address; otherwise it needs a logged-in user. With `authz`, a control call that no rule matches is denied.
 
-use actix_web::{HttpRequest, http::header};
+use std::sync::Arc;
 
-use super::User;
-use crate::state::AppState;
+use actix_web::{HttpRequest, http::header};
+use serde_json::{Map, Value};
+
+use super::{User, rules::Rules, subject};
+use crate::{ReadError, state::AppState};
 
 /// What a request is about.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Request<'a> {
     /// Reading over REST, the WebSocket or SSE.
     Read,
-    /// A control call: the parts of its path, and its method.
-    Control { path: &'a [&'a str], method: &'a str },
+    /// A control call: the parts of its path, its method and its parameters.
+    Control { path: &'a [&'a str], method: &'a str, params: Option<&'a Map<String, Value>> },
 }
 
 /// Why a request is not allowed; the text is for the client.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Denied(pub(crate) String);
-
-/// Whether `user` may do it.
-pub(crate) fn check(state: &AppState, http: &HttpRequest, user: &User, request: Request<'_>) -> Result<(), Denied> {
-    match request {
-        Request::Read => Ok(()),
-        Request::Control { path, method } => check_control(state, http, user).inspect_err(|denied| {
-            tracing::info!(path = %path.join("/"), method, user = ?user, reason = %denied, "refused a control call");
-        }),
-    }
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Denied {
+    /// It is not allowed.
+    #[error("{0}")]
+    Forbidden(String),
+    /// What the rules ask for could not be read.
+    #[error("could not look up what the rules ask for")]
+    Unknown(#[from] ReadError),
 }
 
-fn check_control(state: &AppState, http: &HttpRequest, user: &User) -> Result<(), Denied> {
-    let farm = state.farm();
-    if farm.www.authz.is_some() {
-        // Rules are not evaluated yet, and what no rule allows is denied.
-        return Err(Denied("no rule of c['www']['authz'] allows this".to_owned()));
+/// Whether `user` may do it.
+pub(crate) async fn check(
+    state: &AppState,
+    http: &HttpRequest,
+    user: &User,
+    request: Request<'_>,
+) -> Result<(), Denied> {
+    let decision = match state.rules() {
+        Some(rules) => by_rules(state, &rules, user, request).await,
+        None => match request {
+            Request::Read => Ok(()),
+            Request::Control { .. } => without_rules(state, http, user).map_err(Denied::Forbidden),
+        },
+    };
+    if let (Err(denied), Request::Control { path, method, .. }) = (&decision, request) {
+        tracing::info!(path = %path.join("/"), method, user = ?user, reason = %denied, "refused a control call");
     }
+    decision
+}
+
+async fn by_rules(
+    state: &AppState,
+    rules: &Result<Arc<Rules>, String>,
+    user: &User,
+    request: Request<'_>,
+) -> Result<(), Denied> {
+    let rules = rules.as_ref().map_err(|error| Denied::Forbidden(error.clone()))?;
+    let mut owner = None;
+    let mut builders = Vec::new();
+    if let Request::Control { path, params, .. } = request {
+        if rules.needs_owner() && matches!(user, User::Known(_)) {
+            owner = subject::owner(&*state.backend, path).await?;
+        }
+        if rules.needs_builder(request) {
+            builders = subject::builders(&*state.backend, path, params).await?;
+        }
+    }
+    let roles = rules.roles_of(user, owner.as_deref());
+    let decide = |builder: Option<&str>| {
+        rules.decide(request, builder, &roles).map_err(|missing| {
+            Denied::Forbidden(match missing {
+                Some(role) => format!("you need to have role '{role}'"),
+                None => "no rule of c['www']['authz'] allows this".to_owned(),
+            })
+        })
+    };
+    // A call about several builders has to be allowed for each.
+    if builders.is_empty() { decide(None) } else { builders.iter().try_for_each(|builder| decide(Some(builder))) }
+}
+
+fn without_rules(state: &AppState, http: &HttpRequest, user: &User) -> Result<(), String> {
     if matches!(user, User::Known(_)) {
         return Ok(());
     }
     if !state.is_loopback_only {
-        let how = if farm.www.user_passwords.is_some() {
+        let how = if state.farm().www.user_passwords.is_some() {
             "log in, or set c['www']['authz'] to say who may do this"
         } else {
             "set c['www']['auth'] so that users can log in, or c['www']['authz'] to say who may do this"
         };
-        return Err(Denied(format!("you need to be logged in, because this server listens beyond loopback: {how}")));
+        return Err(format!("you need to be logged in, because this server listens beyond loopback: {how}"));
     }
     if is_local_name(http) {
         Ok(())
     } else {
         // A page of a foreign site whose name was made to resolve to this address would arrive with that name.
-        Err(Denied(
-            "without c['www']['authz'] control calls are open only under a loopback name such as localhost".to_owned(),
-        ))
+        Err("without c['www']['authz'] control calls are open only under a loopback name such as localhost".to_owned())
     }
 }
 

@@ -2,11 +2,14 @@
 
 pub(crate) mod access;
 mod login;
+mod rules;
 mod session;
+mod subject;
 pub(crate) mod user;
 
 pub(crate) use self::{
     login::{basic_credentials, login, logout},
+    rules::Rules,
     session::SessionKey,
     user::{User, user_of},
 };

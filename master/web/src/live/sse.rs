@@ -67,8 +67,8 @@ fn parse_last_seen(text: &str) -> LastSeen {
 
 /// `GET /sse/listen` and `GET /sse/listen/<path>`.
 pub(crate) async fn listen(request: HttpRequest, state: web::Data<AppState>) -> HttpResponse {
-    if let Err(denied) = access::check(&state, &request, &user_of(&request, &state), access::Request::Read) {
-        return HttpResponse::Forbidden().content_type("text/plain; charset=utf-8").body(denied.0);
+    if let Err(denied) = access::check(&state, &request, &user_of(&request, &state), access::Request::Read).await {
+        return HttpResponse::Forbidden().content_type("text/plain; charset=utf-8").body(denied.to_string());
     }
     let mut filters = Vec::new();
     if let Some(path) = request.uri().path().strip_prefix("/sse/listen/").filter(|path| !path.is_empty()) {

@@ -35,8 +35,8 @@ const FRAMES_PER_TURN: usize = 64;
 
 /// `GET /ws`.
 pub(crate) async fn websocket(request: HttpRequest, payload: web::Payload, state: web::Data<AppState>) -> HttpResponse {
-    if let Err(denied) = access::check(&state, &request, &user_of(&request, &state), access::Request::Read) {
-        return HttpResponse::Forbidden().content_type("text/plain; charset=utf-8").body(denied.0);
+    if let Err(denied) = access::check(&state, &request, &user_of(&request, &state), access::Request::Read).await {
+        return HttpResponse::Forbidden().content_type("text/plain; charset=utf-8").body(denied.to_string());
     }
     let mut response = match handshake(request.head()) {
         Ok(response) => response,

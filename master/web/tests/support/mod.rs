@@ -57,7 +57,10 @@ impl Backend for Farm {
                 items(found, Some(4))
             }
             ["builders", name] => {
-                match builders().into_iter().find(|b| b["name"] == *name || b["builderid"].to_string() == *name) {
+                match builders()
+                    .into_iter()
+                    .find(|b| b["name"] == *name || b["builderid"].as_i64() == name.parse().ok())
+                {
                     Some(builder) => items(vec![builder], None),
                     None => Err(ReadError::NotFound(format!("builder '{name}'"))),
                 }
@@ -66,6 +69,19 @@ impl Backend for Farm {
                 mime_type: "text/plain; charset=utf-8".to_owned(),
                 filename: (*kind == "raw").then(|| "compile_build_1_step_configure_log_stdio".to_owned()),
                 body: stream::iter((0..1000).map(|n| Ok(Bytes::from(format!("line {n}\n"))))).boxed(),
+            }),
+            ["builds", id] => Ok(Answer::Items {
+                plural: "builds",
+                items: vec![json!({ "buildid": id, "builderid": 4, "buildrequestid": 7 })],
+                total: None,
+            }),
+            ["buildrequests", "7"] => {
+                Ok(Answer::Items { plural: "buildrequests", items: vec![json!({ "buildsetid": 8 })], total: None })
+            }
+            ["buildsets", "8", "properties"] => Ok(Answer::Items {
+                plural: "_properties",
+                items: vec![json!({ "owner": ["dev", "Force Build Form"] })],
+                total: None,
             }),
             ["broken"] => Err(ReadError::Internal("secret detail".into())),
             ["away"] => Err(ReadError::Unavailable("secret detail".into())),
@@ -88,10 +104,6 @@ impl Backend for Farm {
         };
         self.calls.lock().expect("no panic").push(call);
         result
-    }
-
-    async fn owner_of_build(&self, _build: &BuildRef) -> Result<Option<String>, ReadError> {
-        Ok(None)
     }
 
     async fn is_ready(&self) -> bool {

@@ -5,6 +5,8 @@ use buildguild_types::control::ControlError;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use crate::{ReadError, auth::access::Denied};
+
 /// A decoded call.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Call {
@@ -47,10 +49,6 @@ impl RpcError {
         Self::new(StatusCode::BAD_REQUEST, PARSE_ERROR, format!("JSON parse error: {message}"))
     }
 
-    pub(super) fn forbidden(message: String) -> Self {
-        Self::new(StatusCode::FORBIDDEN, INVALID_REQUEST, message)
-    }
-
     pub(super) fn no_such_path(path: &[&str]) -> Self {
         Self::new(StatusCode::NOT_FOUND, INVALID_REQUEST, format!("Invalid path: {}", path.join("/")))
     }
@@ -71,6 +69,16 @@ impl RpcError {
             body["id"] = id.clone();
         }
         HttpResponseBuilder::new(self.status).content_type("application/json").body(body.to_string())
+    }
+}
+
+impl From<Denied> for RpcError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Forbidden(text) => Self::new(StatusCode::FORBIDDEN, INVALID_REQUEST, text),
+            Denied::Unknown(ReadError::Unavailable(cause)) => ControlError::Unavailable(cause).into(),
+            Denied::Unknown(error) => ControlError::Internal(error.into()).into(),
+        }
     }
 }
 

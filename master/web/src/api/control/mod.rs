@@ -55,8 +55,8 @@ async fn receive(request: &HttpRequest, payload: web::Payload, state: &AppState)
 async fn carry_out(request: &HttpRequest, state: &AppState, path: &[&str], call: &Call) -> Result<Value, RpcError> {
     let user = user_of(request, state);
     // Judged before anything else about the path or the method.
-    access::check(state, request, &user, access::Request::Control { path, method: &call.method })
-        .map_err(|denied| RpcError::forbidden(denied.0))?;
+    let asked = access::Request::Control { path, method: &call.method, params: Some(&call.params) };
+    access::check(state, request, &user, asked).await?;
     let action = dispatch::action(path, &call.method, &call.params)?;
     tracing::info!(path = %path.join("/"), method = %call.method, user = ?user.to_caller().owner(), "control call");
     let call = ControlCall { caller: user.to_caller(), action };
