@@ -14,4 +14,4 @@ pub use data::{Data, DataParts, Update};
 pub use endpoints::Reader;
 pub use error::{DataError, ErrorKind};
 pub use reply::{Items, Raw, Reply};
-pub use updates::{StartBuild, StepEnd};
+pub use updates::{SchedulerBatch, StartBuild, StateKey, StepEnd};

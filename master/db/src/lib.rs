@@ -28,6 +28,7 @@ pub mod projects;
 pub mod properties;
 pub mod query;
 pub mod schedulers;
+pub mod scheduling;
 pub mod sourcestamps;
 pub mod state;
 pub mod steps;

@@ -1,11 +1,24 @@
 //! Change sources, schedulers, distribution, builds, steps and worker sessions.
 
+mod apply;
 mod build;
 mod change_sources;
+pub mod control;
 pub mod distribution;
 pub mod execution;
+mod functions;
 pub mod hooks;
 pub mod logs;
+mod parts;
 pub mod render;
+mod schedulers;
+mod service;
+mod singletons;
 mod steps;
+mod store;
+#[cfg(test)]
+mod testing;
+mod wake;
 pub mod workers;
+
+pub use service::{Engine, EngineParts};

@@ -10,8 +10,10 @@ mod buildsets;
 mod changes;
 mod control;
 mod logs;
+mod scheduling;
 mod steps;
 mod workers;
 
 pub use builds::StartBuild;
+pub use scheduling::{SchedulerBatch, StateKey};
 pub use steps::StepEnd;

@@ -4,3 +4,4 @@
 //! remembers between polls is in the database, written in the transaction that adds the changes.
 
 pub(crate) mod git;
+pub(crate) mod revlink;

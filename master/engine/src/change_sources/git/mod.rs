@@ -4,6 +4,7 @@ pub(crate) mod command;
 pub(crate) mod history;
 pub(crate) mod mirror;
 pub(crate) mod poll;
+pub(crate) mod poller;
 
 #[cfg(test)]
 mod tests;

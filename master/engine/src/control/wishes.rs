@@ -1,0 +1,111 @@
+//! Fulfilling wishes about builds and workers that this replica holds.
+
+use std::{collections::HashMap, sync::Arc};
+
+use buildguild_db::{
+    DbError,
+    wishes::{Wish, WishKind},
+};
+use buildguild_types::ids::{BuildId, BuildRequestId, WorkerId};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    distribution::handover::{BuildRunner, WorkerPool},
+    parts::Parts,
+    store::WorkerState,
+    wake::{Wakeups, Woken},
+};
+
+/// What is said to a build whose stop was asked for without a reason.
+const NO_REASON: &str = "no reason";
+
+/// Watches for wishes.
+pub(crate) struct Fulfilment {
+    parts: Arc<Parts>,
+    pool: Arc<dyn WorkerPool>,
+    runner: Arc<dyn BuildRunner>,
+}
+
+impl Fulfilment {
+    pub(crate) fn new(parts: Arc<Parts>, pool: Arc<dyn WorkerPool>, runner: Arc<dyn BuildRunner>) -> Self {
+        Self { parts, pool, runner }
+    }
+
+    /// Runs until it is cancelled.
+    pub(crate) async fn run(&self, cancel: &CancellationToken) {
+        let filters = [
+            "control/builds/*/stop",
+            "control/buildrequests/*/cancel",
+            "control/worker/*/stop",
+            "control/worker/*/kill",
+            "workers/*/state_updated",
+            // A wish for a request may be older than its build.
+            "builds/*/new",
+        ];
+        let mut wakeups = Wakeups::new(&self.parts.hub, &filters, self.parts.rescan_interval);
+        let mut applied = HashMap::new();
+        loop {
+            let woken = tokio::select! {
+                () = cancel.cancelled() => return,
+                woken = wakeups.next(None) => woken,
+            };
+            let (wishes, availability) = match woken {
+                Woken::Events(events) => {
+                    let states = events.iter().filter(|e| e.key().as_str().ends_with("/state_updated")).count();
+                    (states < events.len(), states > 0)
+                }
+                Woken::Rescan | Woken::Due => {
+                    applied.clear();
+                    (true, true)
+                }
+            };
+            if let Err(error) = self.pass(wishes, availability, &mut applied).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "looking for wishes failed: {error}");
+            }
+        }
+    }
+
+    async fn pass(
+        &self,
+        wishes: bool,
+        availability: bool,
+        applied: &mut HashMap<WorkerId, WorkerState>,
+    ) -> Result<(), DbError> {
+        if availability {
+            for state in self.parts.store.my_workers().await? {
+                if applied.insert(state.worker, state) != Some(state) {
+                    self.pool.set_availability(state.worker, state.paused, state.graceful);
+                }
+            }
+        }
+        if wishes {
+            for wish in self.parts.store.wishes().await? {
+                self.fulfil(&wish).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fulfils a wish if its object is here. Wishes about builds and requests are removed when these have ended.
+    async fn fulfil(&self, wish: &Wish) -> Result<(), DbError> {
+        let reason = wish.reason.as_deref().unwrap_or(NO_REASON);
+        match wish.kind {
+            WishKind::StopBuild => {
+                self.runner.stop(BuildId(wish.target), reason);
+            }
+            WishKind::CancelRequest => {
+                for build in self.parts.store.open_builds(BuildRequestId(wish.target)).await? {
+                    self.runner.stop(build, reason);
+                }
+            }
+            // That it leaves when it is idle is a column of the worker, which is looked at with its availability.
+            WishKind::StopWorker => {}
+            WishKind::KillWorker => {
+                if self.pool.kill(WorkerId(wish.target), reason) {
+                    self.parts.store.remove_wish(wish.kind, wish.target).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! Collapsing waiting requests of a builder, as its policy says.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use buildguild_types::{
+    farm::{BuilderConfig, CollapsePolicy, FarmConfig},
+    ids::{BuildRequestId, BuilderId},
+    resources::BuildRequest,
+};
+
+use super::{
+    choose::{ChooseError, HEAD},
+    collapse::groups,
+    views,
+};
+use crate::{functions::Functions, parts::Parts};
+
+/// How many requests a function compares with the newest one in one wake-up.
+const MAX_QUESTIONS: usize = 20;
+/// How many answers are remembered.
+const MAX_ANSWERS: usize = 10_000;
+
+/// The policy in force for a builder.
+pub(crate) fn policy<'a>(farm: &'a FarmConfig, builder: &'a BuilderConfig) -> &'a CollapsePolicy {
+    match &builder.collapse_requests {
+        CollapsePolicy::Inherit => match &farm.collapse_requests {
+            CollapsePolicy::Inherit => &CollapsePolicy::Always,
+            policy => policy,
+        },
+        policy => policy,
+    }
+}
+
+/// Collapses requests. It sees the head of a queue only; those further behind come to the head in time.
+#[derive(Debug, Default)]
+pub(crate) struct Collapser {
+    /// What a function said about a pair, so that it is asked once.
+    answers: Mutex<HashMap<(BuildRequestId, BuildRequestId), bool>>,
+}
+
+impl Collapser {
+    /// Collapses what can be in the head of a builder's queue. True if there was anything.
+    ///
+    /// # Errors
+    /// If the database or a function fails.
+    pub(crate) async fn collapse(
+        &self,
+        parts: &Parts,
+        functions: &Functions,
+        id: BuilderId,
+        builder: &BuilderConfig,
+        policy: &CollapsePolicy,
+    ) -> Result<bool, ChooseError> {
+        let mut head = parts.store.claimable(id, HEAD).await?;
+        if head.len() < 2 {
+            return Ok(false);
+        }
+        head.sort_by_key(|r| r.buildrequestid);
+        let groups = match policy {
+            CollapsePolicy::Never => return Ok(false),
+            CollapsePolicy::Always | CollapsePolicy::Inherit => {
+                let ids: Vec<_> = head.iter().map(|r| r.buildrequestid).collect();
+                let candidates = super::collapse::candidates(parts.store.request_stamps(&ids).await?);
+                groups(&candidates)
+            }
+            CollapsePolicy::Callable(function) => self.ask(parts, functions, id, builder, function, &head).await?,
+        };
+        let mut any = false;
+        for (keep, replaced) in groups {
+            let collapsed = parts.store.collapse(keep, &replaced).await?;
+            any |= !collapsed.is_empty();
+        }
+        Ok(any)
+    }
+
+    /// Asks a function about the newest request and each older one.
+    async fn ask(
+        &self,
+        parts: &Parts,
+        functions: &Functions,
+        id: BuilderId,
+        builder: &BuilderConfig,
+        function: &buildguild_types::render::CallableRef,
+        head: &[BuildRequest],
+    ) -> Result<Vec<(BuildRequestId, Vec<BuildRequestId>)>, ChooseError> {
+        let Some((newest, older)) = head.split_last() else { return Ok(Vec::new()) };
+        let mut replaced = Vec::new();
+        let mut asked = 0;
+        for candidate in older.iter().rev() {
+            let pair = (newest.buildrequestid, candidate.buildrequestid);
+            let known = self.answers().get(&pair).copied();
+            let answer = match known {
+                Some(answer) => answer,
+                None if asked == MAX_QUESTIONS => break,
+                None => {
+                    asked += 1;
+                    let mut both = Vec::new();
+                    for request in [newest, candidate] {
+                        let properties = parts.store.buildset_properties(request.buildsetid).await?;
+                        both.push(views::request(request, Some(&properties)));
+                    }
+                    let mut args = vec![serde_json::Value::Null, views::builder(id, builder)];
+                    args.append(&mut both);
+                    let answer = functions.is_true(function, args).await?;
+                    let mut answers = self.answers();
+                    if answers.len() >= MAX_ANSWERS {
+                        answers.clear();
+                    }
+                    answers.insert(pair, answer);
+                    answer
+                }
+            };
+            if answer {
+                replaced.push(candidate.buildrequestid);
+            }
+        }
+        Ok(if replaced.is_empty() { Vec::new() } else { vec![(newest.buildrequestid, replaced)] })
+    }
+
+    fn answers(&self) -> std::sync::MutexGuard<'_, HashMap<(BuildRequestId, BuildRequestId), bool>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,67 @@
+//! Calls of functions of the configuration.
+
+use async_trait::async_trait;
+use buildguild_config::{CallError, Evaluators};
+use buildguild_types::{
+    farm::ConfigHash,
+    pyrepr,
+    render::{CallableRef, Renderable},
+};
+use serde_json::{Value, json};
+
+use crate::render::{Call, CallFailed, Calls};
+
+/// The functions of one configuration version.
+#[derive(Debug, Clone)]
+pub struct Functions {
+    evaluators: Evaluators,
+    version: ConfigHash,
+}
+
+impl Functions {
+    /// The functions of `version`, called through `evaluators`.
+    pub fn new(evaluators: Evaluators, version: ConfigHash) -> Self {
+        Self { evaluators, version }
+    }
+
+    /// Calls a function with positional arguments.
+    ///
+    /// # Errors
+    /// If it failed, took too long, or no evaluator could be had.
+    pub(crate) async fn call(&self, function: &CallableRef, args: Vec<Value>) -> Result<Value, CallError> {
+        self.evaluators.call(&self.version, function, Value::Array(args)).await
+    }
+
+    /// Calls a function and tells whether what it returns is true in Python's sense.
+    ///
+    /// # Errors
+    /// As [`Functions::call`].
+    pub(crate) async fn is_true(&self, function: &CallableRef, args: Vec<Value>) -> Result<bool, CallError> {
+        Ok(pyrepr::is_true(&self.call(function, args).await?))
+    }
+}
+
+/// Whether a failed call may work another time: the evaluator was not there, rather than the function wrong.
+pub(crate) fn is_transient(error: &CallError) -> bool {
+    matches!(error, CallError::Unavailable(_))
+}
+
+#[async_trait]
+impl Calls for Functions {
+    async fn call(&self, function: &CallableRef, call: Call) -> Result<Renderable, CallFailed> {
+        let mut args: Vec<Value> = call.scope.into_iter().collect();
+        args.extend(call.args);
+        let args = json!({"args": args, "kwargs": call.kwargs});
+        let returned = self
+            .evaluators
+            .call(&self.version, function, args)
+            .await
+            .map_err(|error| CallFailed { transient: is_transient(&error), message: error.to_string() })?;
+        // A function may return a renderable, which the evaluator writes in the form of the farm model.
+        let is_renderable = returned.as_object().is_some_and(|fields| fields.contains_key("kind"));
+        match is_renderable.then(|| serde_json::from_value(returned.clone())) {
+            Some(Ok(renderable)) => Ok(renderable),
+            _ => Ok(Renderable::literal(returned)),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The changes that wait for their tree to become stable.
+//!
+//! Each line of development has its timer: an AnyBranchScheduler's lines are code base, project, repository and branch;
+//! a SingleBranchScheduler has one line for all. An important change starts the timer, any change restarts a running
+//! one, and when it has run out, all that has come is built at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use buildguild_types::{ids::ChangeId, resources::Change};
+use tokio::time::Instant;
+
+/// What a timer belongs to; nothing for the only line of a SingleBranchScheduler.
+pub(crate) type LineKey = Option<(String, String, String, Option<String>)>;
+
+/// The line that a change belongs to.
+pub(crate) fn line_of(change: &Change, per_branch: bool) -> LineKey {
+    per_branch
+        .then(|| (change.codebase.clone(), change.project.clone(), change.repository.clone(), change.branch.clone()))
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    changes: BTreeSet<ChangeId>,
+    due: Option<Instant>,
+}
+
+/// The lines that have waiting changes.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    stable_after: Duration,
+    lines: BTreeMap<LineKey, Line>,
+}
+
+impl Lines {
+    /// No waiting changes yet.
+    pub(crate) fn new(stable_after: Duration) -> Self {
+        Self { stable_after, lines: BTreeMap::new() }
+    }
+
+    /// Adds a classified change.
+    pub(crate) fn add(&mut self, line: LineKey, change: ChangeId, important: bool, now: Instant) {
+        let line = self.lines.entry(line).or_default();
+        line.changes.insert(change);
+        if important || line.due.is_some() {
+            line.due = Some(now + self.stable_after);
+        }
+    }
+
+    /// When the next timer runs out.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.lines.values().filter_map(|line| line.due).min()
+    }
+
+    /// A line whose timer has run out, with all its changes.
+    pub(crate) fn due(&self, now: Instant) -> Option<(LineKey, Vec<ChangeId>)> {
+        self.lines
+            .iter()
+            .find(|(_, line)| line.due.is_some_and(|due| due <= now))
+            .map(|(key, line)| (key.clone(), line.changes.iter().copied().collect()))
+    }
+
+    /// Forgets a line: its changes are built.
+    pub(crate) fn remove(&mut self, line: &LineKey) {
+        self.lines.remove(line);
+    }
+
+    /// Forgets everything: the scheduler was disabled.
+    pub(crate) fn clear(&mut self) {
+        self.lines.clear();
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn branch(name: &str) -> LineKey {
+        Some((String::new(), String::new(), String::new(), Some(name.to_owned())))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn important_changes_start_a_timer_and_any_change_restarts_it() {
+        let mut lines = Lines::new(Duration::from_secs(10));
+        lines.add(None, ChangeId(1), false, Instant::now());
+        assert_eq!(lines.next_due(), None);
+        lines.add(None, ChangeId(2), true, Instant::now());
+        tokio::time::advance(Duration::from_secs(9)).await;
+        lines.add(None, ChangeId(3), false, Instant::now());
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert_eq!(lines.due(Instant::now()), None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let (line, changes) = lines.due(Instant::now()).expect("it is due");
+        assert_eq!(changes, [ChangeId(1), ChangeId(2), ChangeId(3)]);
+        lines.remove(&line);
+        assert!(lines.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn branches_have_timers_of_their_own() {
+        let mut lines = Lines::new(Duration::from_secs(10));
+        lines.add(branch("a"), ChangeId(1), true, Instant::now());
+        tokio::time::advance(Duration::from_secs(5)).await;
+        lines.add(branch("b"), ChangeId(2), true, Instant::now());
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(lines.due(Instant::now()), Some((branch("a"), vec![ChangeId(1)])));
+        lines.remove(&branch("a"));
+        assert_eq!(lines.due(Instant::now()), None);
+        assert_eq!(lines.next_due(), Some(Instant::now() + Duration::from_secs(5)));
+    }
+}
