@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -43,7 +44,7 @@ pub struct WebParts {
 }
 
 /// Bounds and intervals.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct WebOptions {
     /// Web threads; one per core if 0.
@@ -62,6 +63,8 @@ pub struct WebOptions {
     pub sse_heartbeat: Duration,
     /// How long a read may take.
     pub read_timeout: Duration,
+    /// Serves the user interface's files from this directory instead of those in the binary.
+    pub static_dir: Option<PathBuf>,
 }
 
 impl Default for WebOptions {
@@ -75,6 +78,7 @@ impl Default for WebOptions {
             request_timeout: Duration::from_secs(10),
             sse_heartbeat: Duration::from_secs(15),
             read_timeout: Duration::from_secs(60),
+            static_dir: None,
         }
     }
 }
@@ -129,7 +133,7 @@ impl WebServer {
             hub: parts.hub,
             farm: parts.farm,
             workers: parts.workers,
-            options,
+            options: options.clone(),
             session_key: SessionKey::new(&parts.session_key),
             is_loopback_only: addresses.iter().all(|address| address.ip().is_loopback()),
             metrics,

@@ -47,3 +47,30 @@ async fn health_metrics_and_robots() {
     assert_eq!(server.get("/index.html").await.status(), 404);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn files_come_from_a_directory_and_from_nowhere_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let site = directory.path().join("site");
+    std::fs::create_dir_all(site.join("assets")).expect("writes");
+    std::fs::write(site.join("index.html"), "<html><head></head><script src=x></script></html>").expect("writes");
+    std::fs::write(site.join("assets/app-1.js"), "let x = 1;").expect("writes");
+    std::fs::write(site.join(".hidden"), "secret").expect("writes");
+    std::fs::write(directory.path().join("outside"), "secret").expect("writes");
+    let mut setup = Setup::default();
+    setup.options.static_dir = Some(site);
+    let server = Server::with(setup).await;
+    let page = server.get("/").await.text().await.expect("a body");
+    assert!(page.starts_with("<html><head></head><script id=\"bb-config\">"), "{page}");
+    let script = server.get("/assets/app-1.js").await;
+    assert_eq!(script.headers()["content-type"], "text/javascript");
+    assert_eq!(script.headers()["cache-control"], "public,max-age=31536000,immutable");
+    let etag = script.headers()["etag"].clone();
+    assert_eq!(script.text().await.expect("a body"), "let x = 1;");
+    let again = server.client.get(server.url("/assets/app-1.js")).header("If-None-Match", etag);
+    assert_eq!(again.send().await.expect("answers").status(), 304);
+    for path in ["/%2e%2e/outside", "/..%2foutside", "/%2Fetc/passwd", "/.hidden", "/assets/../.hidden", "/assets"] {
+        assert_eq!(server.get(path).await.status(), 404, "{path}");
+    }
+    server.stop().await;
+}

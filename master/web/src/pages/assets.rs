@@ -1,5 +1,10 @@
 //! The user interface's files, embedded in the binary when they were built before it, and the page itself.
 
+use std::{
+    borrow::Cow,
+    path::{Component, Path},
+};
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{
@@ -9,23 +14,48 @@ use actix_web::{
     web,
 };
 use rust_embed::RustEmbed;
+use sha2::{Digest, Sha256};
 
 use super::bootstrap::{REVALIDATE, config_of, script};
-use crate::{auth::user_of, state::AppState};
+use crate::{auth::user_of, query::decode_path_part, state::AppState};
 
 /// What `npm run build` made of `www/`; empty if it was not run.
 #[derive(RustEmbed)]
 #[folder = "../../www/dist"]
 #[allow_missing = true]
-struct Files;
+struct Embedded;
 
 /// The page where the user interface was not built.
 const NOT_BUILT: &str = include_str!("not_built.html");
 
+/// A file of the user interface.
+struct File {
+    content: Cow<'static, [u8]>,
+    hash: [u8; 32],
+}
+
+/// The file at `path`, from the directory that the options name or from the binary.
+async fn find(state: &AppState, path: &str) -> Option<File> {
+    let Some(directory) = &state.options.static_dir else {
+        let file = Embedded::get(path)?;
+        return Some(File { hash: file.metadata.sha256_hash(), content: file.data });
+    };
+    // Neither parents nor drives nor hidden files: only names below the directory.
+    let is_below = Path::new(path).components().all(|part| match part {
+        Component::Normal(name) => !name.to_string_lossy().starts_with('.'),
+        Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => false,
+    });
+    if !is_below || path.is_empty() {
+        return None;
+    }
+    let content = tokio::fs::read(directory.join(path)).await.ok()?;
+    Some(File { hash: Sha256::digest(&content).into(), content: content.into() })
+}
+
 /// `GET /`: the page, with the configuration for this user.
 pub(crate) async fn index(request: HttpRequest, state: web::Data<AppState>) -> HttpResponse {
-    let built = Files::get("index.html");
-    let page = built.as_ref().map_or(NOT_BUILT.into(), |file| String::from_utf8_lossy(&file.data));
+    let file = find(&state, "index.html").await;
+    let page = file.as_ref().map_or(NOT_BUILT.into(), |file| String::from_utf8_lossy(&file.content));
     let script = script(&config_of(&state, &user_of(&request, &state)));
     let page = match page.find("<script").or_else(|| page.find("</head>")) {
         Some(at) => format!("{}{script}\n{}", &page[..at], &page[at..]),
@@ -35,15 +65,16 @@ pub(crate) async fn index(request: HttpRequest, state: web::Data<AppState>) -> H
 }
 
 /// Any other path: a file of the user interface, or 404.
-pub(crate) async fn asset(request: HttpRequest) -> HttpResponse {
+pub(crate) async fn asset(request: HttpRequest, state: web::Data<AppState>) -> HttpResponse {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return HttpResponse::MethodNotAllowed().finish();
     }
-    let path = request.path().trim_start_matches('/');
-    let Some(file) = Files::get(path).filter(|_| path != "index.html") else {
+    let path = decode_path_part(request.uri().path().trim_start_matches('/')).into_owned();
+    let found = if path == "index.html" { None } else { find(&state, &path).await };
+    let Some(file) = found else {
         return HttpResponse::NotFound().content_type(ContentType::plaintext()).body("404 Not Found");
     };
-    let etag = header::EntityTag::new_strong(hex(&file.metadata.sha256_hash()[..16]));
+    let etag = header::EntityTag::new_strong(hex(&file.hash[..16]));
     let known = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     // The build gives files under assets/ names that change with their content.
     let caching = if path.starts_with("assets/") { "public,max-age=31536000,immutable" } else { "public,max-age=0" };
@@ -53,8 +84,8 @@ pub(crate) async fn asset(request: HttpRequest) -> HttpResponse {
     if is_known {
         return response.finish();
     }
-    let mime_type = mime_guess::from_path(path).first_or_octet_stream();
-    response.content_type(mime_type.as_ref()).body(file.data.into_owned())
+    let mime_type = mime_guess::from_path(&path).first_or_octet_stream();
+    response.content_type(mime_type.as_ref()).body(file.content.into_owned())
 }
 
 /// `GET /robots.txt`: build pages are many, change all the time, and are of no use in a search engine.
