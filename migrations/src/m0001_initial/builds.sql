@@ -13,11 +13,12 @@ CREATE TABLE builds (
     results BIGINT,
     UNIQUE (builderid, number)
 );
-CREATE INDEX builds_buildrequestid ON builds (buildrequestid);
+CREATE INDEX builds_builderid ON builds (builderid, id);
+CREATE INDEX builds_buildrequestid ON builds (buildrequestid, id);
 CREATE INDEX builds_workerid ON builds (workerid, id);
 CREATE INDEX builds_masterid ON builds (masterid, id);
 CREATE INDEX builds_started ON builds (started_at, id);
-CREATE INDEX builds_complete ON builds (complete_at, id);
+CREATE INDEX builds_complete ON builds (complete_at @first, id);
 CREATE INDEX builds_running ON builds (id) WHERE complete_at IS NULL;
 
 -- What the build will do, as versioned JSON, and the config version that its late references point into.

@@ -19,6 +19,7 @@ CREATE TABLE sourcestamps (
     project @text NOT NULL,
     created_at BIGINT NOT NULL
 );
+CREATE INDEX sourcestamps_revision ON sourcestamps (revision);
 
 CREATE TABLE changes (
     changeid @pk,

@@ -84,6 +84,14 @@ pub(super) fn push(resource: &'static Resource, filter: &Filter, sql: &mut Sql) 
     Ok(())
 }
 
+/// The column that has one value in all rows that pass the filter.
+pub(super) fn fixed(resource: &'static Resource, filter: &Filter) -> Option<&'static str> {
+    match (filter.op, filter.values.len(), &resource.field(&filter.field).ok()?.source) {
+        (FilterOp::Eq, 1, Source::Column(column)) => Some(column),
+        _ => None,
+    }
+}
+
 /// `eq` and `ne` with any number of values, the other comparisons with one.
 fn push_comparison<V: Into<sea_orm::Value>>(
     field: &Field,

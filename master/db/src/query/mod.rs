@@ -22,10 +22,10 @@ pub mod resources;
 mod scope;
 mod sql;
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
 use serde_json::{Map, Value};
 
-use buildguild_types::spec::ResultSpec;
+use buildguild_types::spec::{Filter, ResultSpec};
 
 pub use error::QueryError;
 pub use filter::parse_boolean;
@@ -63,36 +63,9 @@ pub async fn list<C: ConnectionTrait>(
     scopes: &[Scope],
     spec: &ResultSpec,
 ) -> Result<Page, QueryError> {
-    check(resource, spec)?;
-    if spec.filters.iter().map(|filter| filter.values.len()).sum::<usize>() > MAX_FILTER_VALUES {
-        return Err(QueryError::TooComplex);
-    }
     let selection = Selection::new(resource, &spec.fields, &spec.properties)?;
-    let condition = |sql: &mut Sql| -> Result<(), QueryError> {
-        sql.push(" FROM ").push(resource.from).push(" WHERE 1 = 1");
-        for scope in scopes {
-            sql.push(" AND ");
-            scope.push(resource, sql)?;
-        }
-        for filter in &spec.filters {
-            sql.push(" AND ");
-            filter::push(resource, filter, sql)?;
-        }
-        Ok(())
-    };
-
-    let mut sql = Sql::new(connection.get_database_backend());
-    sql.push("SELECT ");
-    selection.push(&mut sql);
-    condition(&mut sql)?;
-    order::push(resource, &spec.order, &mut sql)?;
-    // The limit is written out, not bound: a plan made for an unknown limit may sort what an index would give in order.
-    let limit = spec.limit.map_or(MAX_ITEMS + 1, |limit| limit.min(MAX_ITEMS + 1));
-    sql.push(&format!(" LIMIT {limit}"));
-    if let Some(offset) = spec.offset.filter(|offset| *offset > 0) {
-        sql.push(" OFFSET ").bind(i64::try_from(offset).unwrap_or(i64::MAX));
-    }
-    let rows = if limit == 0 { Vec::new() } else { connection.query_all_raw(sql.into_statement()).await? };
+    let statement = statement(connection.get_database_backend(), resource, scopes, spec)?;
+    let rows = if spec.limit == Some(0) { Vec::new() } else { connection.query_all_raw(statement).await? };
     let found = rows.len() as u64;
     if found > MAX_ITEMS {
         return Err(QueryError::TooManyItems);
@@ -110,12 +83,63 @@ pub async fn list<C: ConnectionTrait>(
     } else {
         let mut sql = Sql::new(connection.get_database_backend());
         sql.push("SELECT COUNT(*)");
-        condition(&mut sql)?;
+        push_condition(&mut sql, resource, scopes, &spec.filters)?;
         let row = connection.query_one_raw(sql.into_statement()).await?;
         let count: i64 = row.map_or(Ok(0), |row| row.try_get_by_index(0))?;
         u64::try_from(count).unwrap_or(0)
     };
     Ok(Page { items, total })
+}
+
+/// The statement by which [`list`] gets the rows of a page: what `EXPLAIN` is to be asked about.
+///
+/// # Errors
+/// When the spec does not fit the resource type.
+pub fn statement(
+    backend: DatabaseBackend,
+    resource: &'static Resource,
+    scopes: &[Scope],
+    spec: &ResultSpec,
+) -> Result<Statement, QueryError> {
+    check(resource, spec)?;
+    if spec.filters.iter().map(|filter| filter.values.len()).sum::<usize>() > MAX_FILTER_VALUES {
+        return Err(QueryError::TooComplex);
+    }
+    let mut sql = Sql::new(backend);
+    sql.push("SELECT ");
+    Selection::new(resource, &spec.fields, &spec.properties)?.push(&mut sql);
+    push_condition(&mut sql, resource, scopes, &spec.filters)?;
+    let fixed: Vec<&'static str> = scopes
+        .iter()
+        .filter_map(|scope| scope.fixed(resource))
+        .chain(spec.filters.iter().filter_map(|filter| filter::fixed(resource, filter)))
+        .collect();
+    order::push(resource, &spec.order, &fixed, &mut sql)?;
+    // The limit is written out, not bound: a plan made for an unknown limit may sort what an index would give in order.
+    let limit = spec.limit.map_or(MAX_ITEMS + 1, |limit| limit.min(MAX_ITEMS + 1));
+    sql.push(&format!(" LIMIT {limit}"));
+    if let Some(offset) = spec.offset.filter(|offset| *offset > 0) {
+        sql.push(" OFFSET ").bind(i64::try_from(offset).unwrap_or(i64::MAX));
+    }
+    Ok(sql.into_statement())
+}
+
+fn push_condition(
+    sql: &mut Sql,
+    resource: &'static Resource,
+    scopes: &[Scope],
+    filters: &[Filter],
+) -> Result<(), QueryError> {
+    sql.push(" FROM ").push(resource.from).push(" WHERE 1 = 1");
+    for scope in scopes {
+        sql.push(" AND ");
+        scope.push(resource, sql)?;
+    }
+    for filter in filters {
+        sql.push(" AND ");
+        filter::push(resource, filter, sql)?;
+    }
+    Ok(())
 }
 
 /// The one item of `resource` within `scopes`, if it exists. Of the spec only fields and properties count.
@@ -131,22 +155,11 @@ pub async fn find<C: ConnectionTrait>(
     if !spec.filters.is_empty() {
         return Err(QueryError::NotACollection);
     }
-    let spec = ResultSpec {
-        fields: spec.fields.clone(),
-        properties: spec.properties.clone(),
-        limit: Some(1),
-        ..ResultSpec::default()
-    };
-    // The order by id is no work: all scopes of single resources are unique.
     let selection = Selection::new(resource, &spec.fields, &spec.properties)?;
     let mut sql = Sql::new(connection.get_database_backend());
     sql.push("SELECT ");
     selection.push(&mut sql);
-    sql.push(" FROM ").push(resource.from).push(" WHERE 1 = 1");
-    for scope in scopes {
-        sql.push(" AND ");
-        scope.push(resource, &mut sql)?;
-    }
+    push_condition(&mut sql, resource, scopes, &[])?;
     sql.push(" LIMIT 1");
     let rows = connection.query_all_raw(sql.into_statement()).await?;
     Ok(selection.decode(connection, &rows).await?.pop())

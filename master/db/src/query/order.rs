@@ -7,16 +7,24 @@ use serde_json::{Map, Value};
 use buildguild_types::spec::OrderBy;
 
 use super::error::QueryError;
-use super::resource::{Kind, Resource, Source};
+use super::resource::{Kind, Resource, Source, Ties};
 use super::sql::Sql;
 
 /// Appends `ORDER BY`: the keys asked for, then the unique key.
 ///
 /// Null comes first when ascending. For a column that cannot be null this is left unsaid: PostgreSQL would not use an
 /// index that is declared without it.
-pub(super) fn push(resource: &'static Resource, order: &[OrderBy], sql: &mut Sql) -> Result<(), QueryError> {
+///
+/// `fixed` are columns that have one value in all rows, because the path or a filter says so.
+pub(super) fn push(
+    resource: &'static Resource,
+    order: &[OrderBy],
+    fixed: &[&'static str],
+    sql: &mut Sql,
+) -> Result<(), QueryError> {
     sql.push(" ORDER BY ");
     let mut total = false;
+    let mut known: Vec<&str> = fixed.to_vec();
     for key in order {
         let field = resource.field(&key.field)?;
         let direction = match (key.descending, field.nullable) {
@@ -27,7 +35,9 @@ pub(super) fn push(resource: &'static Resource, order: &[OrderBy], sql: &mut Sql
         };
         match &field.source {
             Source::Column(column) => {
+                known.push(column);
                 total |= *column == resource.key;
+                total |= !resource.unique.is_empty() && resource.unique.iter().all(|column| known.contains(column));
                 sql.push(column).push(direction);
             }
             Source::Flag { when_true, .. } => {
@@ -50,8 +60,7 @@ pub(super) fn push(resource: &'static Resource, order: &[OrderBy], sql: &mut Sql
     if order.is_empty() {
         sql.push(resource.default_order);
     } else {
-        // Equals go on in the direction of the last key, so that an index can be read in one direction.
-        let descending = order.last().is_some_and(|key| key.descending);
+        let descending = resource.ties == Ties::Follow && order.last().is_some_and(|key| key.descending);
         sql.push(resource.key).push(if descending { " DESC" } else { " ASC" });
     }
     Ok(())

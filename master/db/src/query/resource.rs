@@ -20,8 +20,21 @@ pub struct Resource {
     pub(super) default_order: &'static str,
     /// The unique key by which an order is made total.
     pub(super) key: &'static str,
+    /// Columns that are unique together, if there are such: an order by them needs no key.
+    pub(super) unique: &'static [&'static str],
+    /// In which direction equals go on.
+    pub(super) ties: Ties,
     /// What `meta.total` of a page tells.
     pub(super) totals: Totals,
+}
+
+/// In which direction equals go on by the unique key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ties {
+    /// As the last key asked for, so that an index can be read in one direction.
+    Follow,
+    /// The oldest first, as in a queue.
+    OldestFirst,
 }
 
 /// What `meta.total` tells when there is a limit or an offset.

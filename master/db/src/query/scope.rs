@@ -134,6 +134,22 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// The column that has one value in all rows of the scope.
+    pub(super) fn fixed(&self, resource: &'static Resource) -> Option<&'static str> {
+        match self {
+            Self::Id(field, _)
+            | Self::Text(field, _)
+            | Self::Builder(field, _)
+            | Self::Worker(field, _)
+            | Self::Project(field, _)
+            | Self::Codebase(field, _)
+            | Self::Build(field, _)
+            | Self::Step(field, _)
+            | Self::Log(field, _) => column(resource, field).ok(),
+            _ => None,
+        }
+    }
+
     /// Appends the condition.
     pub(super) fn push(&self, resource: &'static Resource, sql: &mut Sql) -> Result<(), QueryError> {
         match self {

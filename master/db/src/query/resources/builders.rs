@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::attach::Attachment;
-use super::super::resource::{Field, Kind, Resource, Source, Totals, attached, column, nullable};
+use super::super::resource::{Field, Kind, Resource, Source, Ties, Totals, attached, column, nullable};
 
 /// Builders.
 pub static BUILDERS: Resource = Resource {
@@ -12,6 +12,8 @@ pub static BUILDERS: Resource = Resource {
     from: "builders b",
     default_order: "b.id",
     key: "b.id",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::All,
     fields: &[
         column("builderid", Kind::Integer, "b.id"),
@@ -32,6 +34,8 @@ pub static PROJECTS: Resource = Resource {
     from: "projects p",
     default_order: "p.id",
     key: "p.id",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::All,
     fields: &[
         column("projectid", Kind::Integer, "p.id"),
@@ -51,6 +55,8 @@ pub static WORKERS: Resource = Resource {
     from: "workers w",
     default_order: "w.id",
     key: "w.id",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::All,
     fields: &[
         column("workerid", Kind::Integer, "w.id"),

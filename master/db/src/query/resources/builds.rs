@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::attach::Attachment;
-use super::super::resource::{Field, Kind, Resource, Source, Totals, attached, column, flag, nullable};
+use super::super::resource::{Field, Kind, Resource, Source, Ties, Totals, attached, column, flag, nullable};
 
 /// Builds. Pages are served by the primary key, by `builds_builderid` and the unique (builderid, number), by the
 /// indexes on the other ids, by `builds_started`, `builds_complete` and `builds_running`.
@@ -13,6 +13,8 @@ pub static BUILDS: Resource = Resource {
     from: "builds b",
     default_order: "b.id",
     key: "b.id",
+    unique: &["b.builderid", "b.number"],
+    ties: Ties::Follow,
     totals: Totals::Page,
     fields: &[
         column("buildid", Kind::Integer, "b.id"),
@@ -38,6 +40,8 @@ pub static BUILD_DATA: Resource = Resource {
     from: "build_data bd",
     default_order: "bd.name, bd.id",
     key: "bd.id",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::All,
     fields: &[
         column("buildid", Kind::Integer, "bd.buildid"),
@@ -55,6 +59,8 @@ pub static BUILD_PROPERTIES: Resource = Resource {
     from: "build_properties bp",
     default_order: "bp.name",
     key: "bp.name",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::All,
     fields: &[
         column("name", Kind::Text, "bp.name"),
@@ -70,6 +76,8 @@ pub static BUILDSET_PROPERTIES: Resource = Resource {
     from: "buildset_properties bp",
     default_order: "bp.property_name",
     key: "bp.property_name",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::All,
     fields: &[
         column("name", Kind::Text, "bp.property_name"),
@@ -85,6 +93,8 @@ pub static CHANGE_PROPERTIES: Resource = Resource {
     from: "change_properties cp",
     default_order: "cp.property_name",
     key: "cp.property_name",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::All,
     fields: &[
         column("name", Kind::Text, "cp.property_name"),

@@ -1,7 +1,7 @@
 //! Changes.
 
 use super::super::attach::Attachment;
-use super::super::resource::{Field, Kind, Resource, Source, Totals, attached, column, nullable};
+use super::super::resource::{Field, Kind, Resource, Source, Ties, Totals, attached, column, nullable};
 use super::sourcestamps;
 
 /// Changes, the newest first unless asked otherwise.
@@ -11,6 +11,8 @@ pub static CHANGES: Resource = Resource {
     from: "changes c JOIN sourcestamps ss ON ss.id = c.sourcestampid LEFT JOIN patches pa ON pa.id = ss.patchid",
     default_order: "c.changeid DESC",
     key: "c.changeid",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::Page,
     fields: &[
         column("changeid", Kind::Integer, "c.changeid"),

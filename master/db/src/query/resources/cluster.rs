@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::super::resource::{Field, Kind, Resource, Source, Totals, column};
+use super::super::resource::{Field, Kind, Resource, Source, Ties, Totals, column};
 
 /// Masters.
 pub static MASTERS: Resource = Resource {
@@ -11,6 +11,8 @@ pub static MASTERS: Resource = Resource {
     from: "masters m",
     default_order: "m.id",
     key: "m.id",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::All,
     fields: &[
         column("masterid", Kind::Integer, "m.id"),
@@ -28,6 +30,8 @@ pub static SCHEDULERS: Resource = Resource {
            LEFT JOIN masters m ON m.id = sm.masterid",
     default_order: "s.id",
     key: "s.id",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::All,
     fields: &[
         column("schedulerid", Kind::Integer, "s.id"),
@@ -45,6 +49,8 @@ pub static CHANGE_SOURCES: Resource = Resource {
            LEFT JOIN masters m ON m.id = csm.masterid",
     default_order: "cs.id",
     key: "cs.id",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::All,
     fields: &[column("changesourceid", Kind::Integer, "cs.id"), column("name", Kind::Text, "cs.name"), MASTER],
 };

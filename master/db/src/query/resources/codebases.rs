@@ -1,6 +1,6 @@
 //! Code bases with their branches and commits.
 
-use super::super::resource::{Kind, Resource, Totals, column, nullable};
+use super::super::resource::{Kind, Resource, Ties, Totals, column, nullable};
 
 /// Code bases.
 pub static CODEBASES: Resource = Resource {
@@ -9,6 +9,8 @@ pub static CODEBASES: Resource = Resource {
     from: "codebases cb",
     default_order: "cb.id",
     key: "cb.id",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::All,
     fields: &[
         column("codebaseid", Kind::Integer, "cb.id"),
@@ -25,6 +27,8 @@ pub static BRANCHES: Resource = Resource {
     from: "codebase_branches br",
     default_order: "br.id",
     key: "br.id",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::All,
     fields: &[
         column("branchid", Kind::Integer, "br.id"),
@@ -42,6 +46,8 @@ pub static COMMITS: Resource = Resource {
     from: "codebase_commits co",
     default_order: "co.id",
     key: "co.id",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::Page,
     fields: &[
         column("commitid", Kind::Integer, "co.id"),

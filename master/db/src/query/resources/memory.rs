@@ -2,14 +2,24 @@
 
 use serde_json::Value;
 
-use super::super::resource::{Field, Kind, Resource, Source, Totals};
+use super::super::resource::{Field, Kind, Resource, Source, Ties, Totals};
 
 const fn field(name: &'static str, kind: Kind) -> Field {
     Field { name, kind, nullable: false, source: Source::Constant(|| Value::Null) }
 }
 
 const fn in_memory(type_name: &'static str, plural: &'static str, fields: &'static [Field]) -> Resource {
-    Resource { type_name, plural, fields, from: "", default_order: "", key: "", totals: Totals::All }
+    Resource {
+        type_name,
+        plural,
+        fields,
+        from: "",
+        default_order: "",
+        key: "",
+        unique: &[],
+        ties: Ties::Follow,
+        totals: Totals::All,
+    }
 }
 
 /// Force schedulers; they come from the farm's configuration.

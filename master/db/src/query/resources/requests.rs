@@ -1,7 +1,7 @@
 //! Build requests and buildsets.
 
 use super::super::attach::Attachment;
-use super::super::resource::{Field, Kind, Resource, Source, Totals, attached, column, flag, nullable};
+use super::super::resource::{Field, Kind, Resource, Source, Ties, Totals, attached, column, flag, nullable};
 
 /// Build requests. What waits is served by `buildrequests_open` and `buildrequests_claimable`.
 pub static BUILDREQUESTS: Resource = Resource {
@@ -10,6 +10,8 @@ pub static BUILDREQUESTS: Resource = Resource {
     from: "buildrequests br LEFT JOIN buildrequest_claims cl ON cl.brid = br.id",
     default_order: "br.id",
     key: "br.id",
+    unique: &[],
+    ties: Ties::OldestFirst,
     totals: Totals::Page,
     fields: &[
         column("buildrequestid", Kind::Integer, "br.id"),
@@ -41,6 +43,8 @@ pub static BUILDSETS: Resource = Resource {
     from: "buildsets bs",
     default_order: "bs.id",
     key: "bs.id",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::Page,
     fields: &[
         column("bsid", Kind::Integer, "bs.id"),

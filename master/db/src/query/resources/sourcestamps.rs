@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::super::resource::{Field, Kind, Resource, Source, Totals, column, nullable};
+use super::super::resource::{Field, Kind, Resource, Source, Ties, Totals, column, nullable};
 
 /// Source stamps.
 pub static SOURCESTAMPS: Resource = Resource {
@@ -11,6 +11,8 @@ pub static SOURCESTAMPS: Resource = Resource {
     from: "sourcestamps ss LEFT JOIN patches pa ON pa.id = ss.patchid",
     default_order: "ss.id",
     key: "ss.id",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::All,
     fields: &[
         column("ssid", Kind::Integer, "ss.id"),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::resource::{Field, Kind, Resource, Source, Totals, column, flag, nullable};
+use super::super::resource::{Field, Kind, Resource, Source, Ties, Totals, column, flag, nullable};
 
 /// Steps, in the order of their numbers.
 pub static STEPS: Resource = Resource {
@@ -11,6 +11,8 @@ pub static STEPS: Resource = Resource {
     from: "steps s",
     default_order: "s.buildid, s.number",
     key: "s.id",
+    unique: &["s.buildid", "s.number"],
+    ties: Ties::Follow,
     totals: Totals::All,
     fields: &[
         column("stepid", Kind::Integer, "s.id"),
@@ -40,6 +42,8 @@ pub static LOGS: Resource = Resource {
     from: "logs l",
     default_order: "l.id",
     key: "l.id",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::All,
     fields: &[
         column("logid", Kind::Integer, "l.id"),

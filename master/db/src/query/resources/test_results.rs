@@ -1,6 +1,6 @@
 //! Test result sets and test results.
 
-use super::super::resource::{Kind, Resource, Totals, column, nullable};
+use super::super::resource::{Kind, Resource, Ties, Totals, column, nullable};
 
 /// Test result sets.
 pub static TEST_RESULT_SETS: Resource = Resource {
@@ -9,6 +9,8 @@ pub static TEST_RESULT_SETS: Resource = Resource {
     from: "test_result_sets ts",
     default_order: "ts.id",
     key: "ts.id",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::All,
     fields: &[
         column("test_result_setid", Kind::Integer, "ts.id"),
@@ -32,6 +34,8 @@ pub static TEST_RESULTS: Resource = Resource {
            LEFT JOIN test_code_paths tp ON tp.id = tr.test_code_pathid",
     default_order: "tr.id",
     key: "tr.id",
+    unique: &[],
+    ties: Ties::Follow,
     totals: Totals::All,
     fields: &[
         column("test_resultid", Kind::Integer, "tr.id"),
