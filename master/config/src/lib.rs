@@ -4,6 +4,7 @@ mod diagnostic;
 mod evaluator;
 mod lang;
 mod loaded;
+mod schema;
 mod settings;
 mod source;
 
