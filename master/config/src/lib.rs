@@ -2,6 +2,7 @@
 
 mod diagnostic;
 mod evaluator;
+mod farm;
 mod lang;
 mod loaded;
 mod schema;

@@ -174,6 +174,9 @@ impl Collector {
 
 /// The offset of `name=` (not `name==`, not `.name=`) in a text.
 fn find_argument(text: &str, name: &str) -> Option<usize> {
+    if name.is_empty() {
+        return None;
+    }
     let mut from = 0;
     while let Some(at) = text.get(from..).and_then(|t| t.find(name)) {
         let at = from + at;

@@ -118,7 +118,10 @@ pub(super) fn construct<'v>(
         };
         if let Some(message) = check(class, param, *value) {
             report(param.name, message, None)?;
-            given.retain(|(n, _)| *n != param.name);
+            // A list with one wrong element keeps its others, so that they are checked as well.
+            if !param.shape.has(shape_of(*value)) {
+                given.retain(|(n, _)| *n != param.name);
+            }
             continue;
         }
         if let (Some(hint), Some(c)) = (param.deprecated, collector)

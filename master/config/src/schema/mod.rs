@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 pub(crate) use deferred::{deferred, deferred_names};
-pub(crate) use keys::{GLOBAL_KEYS, GlobalKey};
+pub(crate) use keys::{GLOBAL_KEYS, KeyState, WWW_KEYS};
 
 /// A set of accepted value shapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -175,7 +175,7 @@ pub(super) const PARAMETERS: &[Class] = &[
         2,
         &[PARAM_NAMED, &[p("size", INT).int(30), p("need_email", BOOL).yes()]],
     )
-    .overrides(&[("name", Default::Str("username"))]),
+    .overrides(&[("name", Default::Str("username")), ("label", Default::Str("Your name:"))]),
     class(
         "ChoiceStringParameter",
         UTIL,
