@@ -76,7 +76,8 @@ impl Lower<'_> {
             filter_fn: self.callable(o, "filter_fn"),
             ..ChangeFilter::default()
         };
-        for (argument, field) in [("property_eq", 0), ("property_not_eq", 1), ("property_re", 2), ("property_not_re", 3)]
+        for (argument, field) in
+            [("property_eq", 0), ("property_not_eq", 1), ("property_re", 2), ("property_not_re", 3)]
         {
             let Some(Node::Dict(entries)) = o.arg(argument) else {
                 continue;

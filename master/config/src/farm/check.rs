@@ -30,13 +30,11 @@ impl Lower<'_> {
         };
         // A list with something unavailable in it is not known completely, so nothing is missing from it.
         let complete = |key: &str| match entries.iter().find(|(k, _)| k == key) {
-            Some((_, Node::List(items))) => {
-                !items.iter().any(|i| match i {
-                    Node::Placeholder => true,
-                    Node::Object(o) => o.name().is_none() && o.class.param("name").is_some(),
-                    _ => false,
-                })
-            }
+            Some((_, Node::List(items))) => !items.iter().any(|i| match i {
+                Node::Placeholder => true,
+                Node::Object(o) => o.name().is_none() && o.class.param("name").is_some(),
+                _ => false,
+            }),
             Some((_, Node::Placeholder)) => false,
             _ => true,
         };
@@ -58,7 +56,13 @@ impl Lower<'_> {
                     for worker in self.strings(o, argument) {
                         if !worker_names.contains(&worker.as_str()) {
                             let message = format!("builder `{builder}` uses unknown worker `{worker}`");
-                            self.report.string(o, argument, &worker, message, suggest(&worker, worker_names.iter().copied()));
+                            self.report.string(
+                                o,
+                                argument,
+                                &worker,
+                                message,
+                                suggest(&worker, worker_names.iter().copied()),
+                            );
                         }
                     }
                 }
@@ -183,7 +187,13 @@ impl Lower<'_> {
             };
             if !scheduled.iter().any(|s| s == name) {
                 let message = format!("builder `{name}` has no scheduler that starts it");
-                self.report.string(o, "name", name, message, Some("name it in the `builderNames` of a scheduler".to_owned()));
+                self.report.string(
+                    o,
+                    "name",
+                    name,
+                    message,
+                    Some("name it in the `builderNames` of a scheduler".to_owned()),
+                );
             }
         }
     }

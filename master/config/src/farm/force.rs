@@ -102,7 +102,9 @@ impl Lower<'_> {
     fn parameter(&self, o: &ObjectNode) -> Option<ForceParameter> {
         let name = match self.opt_str(o, "name") {
             Some(name) => name,
-            None if o.class.param("name").is_some_and(|p| p.default == crate::schema::Default::Required) => return None,
+            None if o.class.param("name").is_some_and(|p| p.default == crate::schema::Default::Required) => {
+                return None;
+            }
             None => String::new(),
         };
         let label = self.opt_str(o, "label").unwrap_or_else(|| name.clone());

@@ -48,8 +48,7 @@ impl Lower<'_> {
                 continue;
             }
             if !known.shape.has(shape_of(node)) && !matches!(node, Node::Null) {
-                let message =
-                    format!("c['{key}'] must be {}, not {}", known.shape.describe(), describe(node));
+                let message = format!("c['{key}'] must be {}, not {}", known.shape.describe(), describe(node));
                 self.report.key(key, message, None);
                 continue;
             }
@@ -73,7 +72,11 @@ impl Lower<'_> {
             ("db", Node::Dict(entries)) => self.db(entries, farm),
             ("db_url", Node::Str(s)) => {
                 farm.db_url = Some(s.clone());
-                self.report.key_warning(key, "c['db_url'] is deprecated", Some("use c['db'] = {'db_url': ...}".to_owned()));
+                self.report.key_warning(
+                    key,
+                    "c['db_url'] is deprecated",
+                    Some("use c['db'] = {'db_url': ...}".to_owned()),
+                );
             }
             ("mq", Node::Dict(entries)) => self.mq(entries),
             ("multiMaster", node) => farm.multi_master = matches!(node, Node::Bool(true) | Node::Int(1)),
@@ -146,7 +149,11 @@ impl Lower<'_> {
                 ("db_url", Node::Str(s)) => farm.db_url = Some(s.clone()),
                 ("db_url", other) => {
                     let message = format!("c['db']['db_url'] must be a string, not {}", describe(other));
-                    self.report.key("db_url", message, Some("put secrets into the settings: database.url_file".to_owned()));
+                    self.report.key(
+                        "db_url",
+                        message,
+                        Some("put secrets into the settings: database.url_file".to_owned()),
+                    );
                 }
                 ("engine_kwargs", other) if !is_empty(other) => self.report.key_warning(
                     "engine_kwargs",
@@ -161,9 +168,7 @@ impl Lower<'_> {
     fn mq(&self, entries: &[(Node, Node)]) {
         let keys = ["type", "debug", "router_url", "realm", "wamp_debug_level"];
         for (name, value) in self.known(entries, "mq", &keys) {
-            if name == "type"
-                && !matches!(value, Node::Str(s) if s == "simple")
-            {
+            if name == "type" && !matches!(value, Node::Str(s) if s == "simple") {
                 self.report.key_warning(
                     "mq",
                     "c['mq'] has no effect",
@@ -258,12 +263,7 @@ impl Lower<'_> {
     }
 
     /// The entries of a dict whose keys are a closed list; others are reported.
-    pub(super) fn known<'n>(
-        &self,
-        entries: &'n [(Node, Node)],
-        of: &str,
-        keys: &[&str],
-    ) -> Vec<(&'n str, &'n Node)> {
+    pub(super) fn known<'n>(&self, entries: &'n [(Node, Node)], of: &str, keys: &[&str]) -> Vec<(&'n str, &'n Node)> {
         let mut out = Vec::new();
         for (k, v) in entries {
             match k {
@@ -288,7 +288,12 @@ fn is_empty(node: &Node) -> bool {
         Node::Null | Node::Placeholder | Node::Bool(false) => true,
         Node::List(items) => items.iter().all(|i| matches!(i, Node::Placeholder)),
         Node::Dict(entries) => entries.is_empty(),
-        Node::Bool(true) | Node::Int(_) | Node::Float(_) | Node::Str(_) | Node::Object(_) | Node::Call(_)
+        Node::Bool(true)
+        | Node::Int(_)
+        | Node::Float(_)
+        | Node::Str(_)
+        | Node::Object(_)
+        | Node::Call(_)
         | Node::Other(_) => false,
     }
 }

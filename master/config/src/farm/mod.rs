@@ -30,6 +30,13 @@ pub(crate) fn lower(entries: &[(String, Node)], report: Reporter<'_>) -> FarmCon
     farm
 }
 
+/// A value that a function returned.
+pub(crate) fn returned(node: &Node, report: Reporter<'_>) -> Renderable {
+    let lower = Lower { report };
+    let owner = ObjectNode::nobody();
+    lower.renderable(node, &owner, "")
+}
+
 struct Lower<'c> {
     report: Reporter<'c>,
 }
@@ -75,7 +82,6 @@ impl Lower<'_> {
             None => match Self::default_of(o, name) {
                 #[expect(clippy::cast_precision_loss, reason = "defaults are small")]
                 ParamDefault::Int(i) => Some(i as f64),
-                ParamDefault::Float(f) => Some(f),
                 _ => None,
             },
         }
@@ -146,10 +152,8 @@ impl Lower<'_> {
             ParamDefault::Required | ParamDefault::None => None,
             ParamDefault::Bool(b) => Some(Renderable::literal(b)),
             ParamDefault::Int(i) => Some(Renderable::literal(i)),
-            ParamDefault::Float(f) => Some(Renderable::literal(f)),
             ParamDefault::Str(s) => Some(Renderable::literal(s)),
             ParamDefault::EmptyList => Some(Renderable::literal(Vec::<Value>::new())),
-            ParamDefault::EmptyDict => Some(Renderable::literal(serde_json::Map::new())),
         }
     }
 

@@ -104,7 +104,8 @@ impl Lower<'_> {
         let deprecated = o.class.param("categories").is_some();
         if deprecated && o.arg("change_filter").is_none() {
             if o.is_given("branch") {
-                change_filter.branch = StringMatch { eq: Some(vec![self.opt_str(o, "branch")]), ..StringMatch::default() };
+                change_filter.branch =
+                    StringMatch { eq: Some(vec![self.opt_str(o, "branch")]), ..StringMatch::default() };
             }
             if o.arg("branches").is_some() {
                 let branches = self.strings(o, "branches").into_iter().map(Some).collect();
@@ -141,7 +142,8 @@ impl Lower<'_> {
 
     fn codebases(&self, o: &ObjectNode) -> BTreeMap<String, CodebaseSpec> {
         let bad = |what: &str| {
-            let message = format!("{}: argument `codebases` is a list of names or a dict of dicts, not {what}", o.class.name);
+            let message =
+                format!("{}: argument `codebases` is a list of names or a dict of dicts, not {what}", o.class.name);
             self.report.argument(o, "codebases", message, None);
         };
         match o.arg("codebases") {

@@ -237,12 +237,7 @@ impl Lower<'_> {
         match (mode.as_str(), method.as_deref()) {
             ("incremental", None) => GitMode::Incremental,
             ("incremental", Some(_)) => {
-                self.report.argument(
-                    o,
-                    "method",
-                    "Git: argument `method` goes with mode='full' only",
-                    None,
-                );
+                self.report.argument(o, "method", "Git: argument `method` goes with mode='full' only", None);
                 GitMode::Incremental
             }
             ("full", None | Some("fresh")) => GitMode::Fresh,

@@ -76,9 +76,7 @@ impl Collector {
         let (begin, end) = (location.span.begin().get() as usize, location.span.end().get() as usize);
         let name = location.file.filename().to_owned();
         match self.file(&name) {
-            Some(file) => {
-                Site { start: file.original_offset(begin), end: file.original_offset(end), file: name }
-            }
+            Some(file) => Site { start: file.original_offset(begin), end: file.original_offset(end), file: name },
             None => Site { file: name, start: begin, end },
         }
     }

@@ -48,10 +48,8 @@ pub(crate) fn default_value(default: Default, heap: Heap<'_>) -> Value<'_> {
         Default::Required | Default::None => Value::new_none(),
         Default::Bool(b) => Value::new_bool(b),
         Default::Int(i) => heap.alloc(i),
-        Default::Float(f) => heap.alloc(f),
         Default::Str(s) => heap.alloc(s),
         Default::EmptyList => heap.alloc(AllocList::EMPTY),
-        Default::EmptyDict => heap.alloc(AllocDict::EMPTY),
     }
 }
 
@@ -167,7 +165,8 @@ pub(crate) fn elements(value: Value<'_>) -> Option<Vec<Value<'_>>> {
 /// What is wrong with an argument's value, if anything.
 fn check(class: &Class, param: &Param, value: Value<'_>) -> Option<String> {
     let shape = shape_of(value);
-    let integer_as_bool = shape == schema::INT && param.shape.has(schema::BOOL) && matches!(value.unpack_i32(), Some(0 | 1));
+    let integer_as_bool =
+        shape == schema::INT && param.shape.has(schema::BOOL) && matches!(value.unpack_i32(), Some(0 | 1));
     if !param.shape.has(shape) && !integer_as_bool {
         return Some(format!(
             "{}: argument `{}` must be {}, not {}",

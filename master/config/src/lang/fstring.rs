@@ -6,10 +6,8 @@ pub(super) fn rewrite(token: &str) -> Result<String, (usize, String)> {
     let raw = token[..quote_at].to_ascii_lowercase().contains('r');
     let body = &token[quote_at..];
     let mark = if body.starts_with("\"\"\"") || body.starts_with("'''") { &body[..3] } else { &body[..1] };
-    let inner = body
-        .strip_prefix(mark)
-        .and_then(|b| b.strip_suffix(mark))
-        .ok_or((0, "the string does not end".to_owned()))?;
+    let inner =
+        body.strip_prefix(mark).and_then(|b| b.strip_suffix(mark)).ok_or((0, "the string does not end".to_owned()))?;
     let base = quote_at + mark.len();
     let mut format = String::new();
     let mut args = Vec::new();

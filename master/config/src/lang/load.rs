@@ -69,14 +69,13 @@ impl Evaluated {
 /// Evaluates a config.
 pub(crate) fn evaluate(bundle: FarmBundle) -> Evaluated {
     let collector = Collector::new(bundle);
-    let mut loader = Loader { collector: &collector, globals: names::globals(), modules: BTreeMap::new(), stack: Vec::new() };
+    let mut loader =
+        Loader { collector: &collector, globals: names::globals(), modules: BTreeMap::new(), stack: Vec::new() };
     let (farm, program) = loader.main();
     let mut diagnostics = collector.diagnostics.take();
     // In the order of the files, the main file first.
     let main = &collector.bundle.main;
-    diagnostics.sort_by(|a, b| {
-        (a.place.file != *main, &a.place).cmp(&(b.place.file != *main, &b.place))
-    });
+    diagnostics.sort_by(|a, b| (a.place.file != *main, &a.place).cmp(&(b.place.file != *main, &b.place)));
     Evaluated { farm, diagnostics, missing: collector.missing.take(), program }
 }
 
@@ -193,7 +192,8 @@ impl Loader<'_> {
             }
             if id == file.name || self.stack.contains(&id) || id == self.collector.bundle.main {
                 let place = self.collector.place(&self.collector.site_of(&span));
-                self.collector.report(Diagnostic::error(place, format!("load {id}: files load each other in a circle")));
+                self.collector
+                    .report(Diagnostic::error(place, format!("load {id}: files load each other in a circle")));
                 continue;
             }
             let Some(loaded) = self.open(&id, Some(&span)) else {
@@ -278,7 +278,8 @@ impl Loader<'_> {
             let known: Vec<String> = self.globals.names().map(|n| n.as_str().to_owned()).collect();
             let mine: Vec<String> = module.names().map(|n| n.as_str().to_owned()).collect();
             let help = crate::diagnostic::suggest(name, known.iter().chain(&mine).map(String::as_str));
-            self.collector.report(Diagnostic::error(place, format!("the name `{name}` is not defined")).with_help(help));
+            self.collector
+                .report(Diagnostic::error(place, format!("the name `{name}` is not defined")).with_help(help));
             module.set(name, module.heap().alloc(silent()));
         }
         !undefined.is_empty()
@@ -368,10 +369,7 @@ fn statement_around(text: &str, lines: &[Line], offset: usize) -> Option<(usize,
         }
     }
     let mut last = first;
-    while lines
-        .get(last + 1)
-        .is_some_and(|l| l.indent > 0 || matches!(l.tokens[0].text(text), "else" | "elif"))
-    {
+    while lines.get(last + 1).is_some_and(|l| l.indent > 0 || matches!(l.tokens[0].text(text), "else" | "elif")) {
         last += 1;
     }
     let end = lines.get(last)?.tokens.last()?.end;

@@ -1,5 +1,6 @@
 //! The language: Starlark with Buildbot's classes, and Python text made into Starlark.
 
+mod call;
 mod collector;
 mod construct;
 mod fstring;
@@ -9,13 +10,15 @@ mod methods;
 mod names;
 mod node;
 mod object;
+mod record;
 mod sourcemap;
+mod step;
 mod tokens;
 mod translate;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use load::{Evaluated, MAX_CALL_DEPTH, Program, evaluate, message_of};
+pub(crate) use call::Limits;
+pub(crate) use load::{Program, evaluate};
 pub(crate) use node::{Node, ObjectNode, Reporter};
-pub(crate) use object::native;

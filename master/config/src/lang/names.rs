@@ -12,9 +12,7 @@ use starlark::eval::Evaluator;
 use starlark::starlark_module;
 use starlark::starlark_simple_value;
 use starlark::values::none::NoneOr;
-use starlark::values::{
-    Heap, NoSerialize, ProvidesStaticType, StarlarkPagable, StarlarkValue, Value, starlark_value,
-};
+use starlark::values::{Heap, NoSerialize, ProvidesStaticType, StarlarkPagable, StarlarkValue, Value, starlark_value};
 
 use super::collector::{Collector, Found};
 use super::object::{ClassValue, Object, Placeholder, native};
@@ -66,20 +64,14 @@ impl<'v> StarlarkValue<'v> for Namespace {
             }
         }
         let (message, help) = if schema::deferred(&self.name, attribute) {
-            (
-                format!("{}.{attribute} is known to Buildbot but not available in this version", self.name),
-                String::new(),
-            )
+            (format!("{}.{attribute} is known to Buildbot but not available in this version", self.name), String::new())
         } else {
             let classes = schema::CLASSES
                 .iter()
                 .filter(|c| c.namespaces.contains(&self.name.as_str()))
                 .map(|c| c.name)
                 .chain(schema::deferred_names(&self.name));
-            (
-                format!("`{}` has no `{attribute}`", self.name),
-                suggest(attribute, classes).unwrap_or_default(),
-            )
+            (format!("`{}` has no `{attribute}`", self.name), suggest(attribute, classes).unwrap_or_default())
         };
         Some(heap.alloc(Placeholder { message, help }))
     }

@@ -7,11 +7,12 @@ use std::rc::Rc;
 use buildguild_types::render::CallableRef;
 use starlark::collections::SmallMap;
 use starlark::values::dict::DictRef;
-use starlark::values::{Heap, Value};
+use starlark::values::{Heap, Value, ValueLike};
 
 use super::collector::Collector;
 use super::construct::elements;
 use super::object::Object;
+use super::record::Record;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::schema::Class;
 
@@ -45,6 +46,12 @@ pub(crate) struct ObjectNode {
 }
 
 impl ObjectNode {
+    /// The owner of values that belong to no object.
+    pub(crate) fn nobody() -> Self {
+        static NOBODY: Class = crate::schema::class("value", &[], crate::schema::Kind::Service, 0, &[]);
+        Self { class: &NOBODY, site: u32::MAX, args: Vec::new(), extra: Vec::new(), kwargs: Vec::new() }
+    }
+
     /// An argument that was given and is not None.
     pub(crate) fn arg(&self, name: &str) -> Option<&Node> {
         self.args.iter().find(|(n, _)| *n == name).map(|(_, v)| v).filter(|v| !matches!(v, Node::Null))
@@ -138,15 +145,22 @@ impl<'v, 'c> Extractor<'v, 'c> {
                 Some(i) => Node::Int(i),
                 None => Node::Other("an integer beyond 64 bits".to_owned()),
             },
-            "float" => {
-                value.to_json_value().ok().and_then(|j| j.as_f64()).map_or(Node::Other("not a number".to_owned()), Node::Float)
-            }
+            "float" => value
+                .to_json_value()
+                .ok()
+                .and_then(|j| j.as_f64())
+                .map_or(Node::Other("not a number".to_owned()), Node::Float),
             "range" | "set" => match value.iterate(self.heap) {
                 Ok(items) => {
                     let items: Vec<Value<'v>> = items.collect();
                     Node::List(self.items(items))
                 }
                 Err(_) => Node::Other(value.get_type().to_owned()),
+            },
+            "record" => match value.downcast_ref::<Record>() {
+                // A returned record is the data that it was made of.
+                Some(record) => from_json(&serde_json::Value::Object(record.fields.clone())),
+                None => Node::Placeholder,
             },
             "unavailable" => Node::Placeholder,
             "function" | "native_function" | "partial" => self.function(value),
@@ -214,8 +228,7 @@ impl<'v, 'c> Extractor<'v, 'c> {
         if self.functions.contains_key(path.as_str()) {
             path = format!("{path}#{}", self.functions.len());
         }
-        let reference =
-            CallableRef { path: path.clone(), name, location: format!("{}:{}", place.file, place.line) };
+        let reference = CallableRef { path: path.clone(), name, location: format!("{}:{}", place.file, place.line) };
         self.functions.insert(path, value);
         self.refs.push((value, reference.clone()));
         Node::Call(reference)
@@ -232,6 +245,19 @@ impl<'v, 'c> Extractor<'v, 'c> {
     }
 }
 
+/// JSON as a node.
+fn from_json(json: &serde_json::Value) -> Node {
+    use serde_json::Value as Json;
+    match json {
+        Json::Null => Node::Null,
+        Json::Bool(b) => Node::Bool(*b),
+        Json::Number(n) => n.as_i64().map_or_else(|| Node::Float(n.as_f64().unwrap_or(0.0)), Node::Int),
+        Json::String(s) => Node::Str(s.clone()),
+        Json::Array(items) => Node::List(items.iter().map(from_json).collect()),
+        Json::Object(fields) => Node::Dict(fields.iter().map(|(k, v)| (Node::Str(k.clone()), from_json(v))).collect()),
+    }
+}
+
 /// Reports problems of lowering at the places of objects.
 pub(crate) struct Reporter<'c> {
     pub(crate) collector: &'c Collector,
@@ -239,7 +265,13 @@ pub(crate) struct Reporter<'c> {
 
 impl Reporter<'_> {
     /// At an argument of an object.
-    pub(crate) fn argument(&self, object: &ObjectNode, argument: &str, message: impl Into<String>, help: Option<String>) {
+    pub(crate) fn argument(
+        &self,
+        object: &ObjectNode,
+        argument: &str,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
         let place = self.collector.argument_place(&self.collector.site(object.site), argument);
         self.collector.report(Diagnostic::error(place, message).with_help(help));
     }

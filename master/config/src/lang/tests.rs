@@ -3,7 +3,8 @@
 use crate::diagnostic::render_all;
 use crate::source::FarmBundle;
 
-use super::{Evaluated, evaluate};
+use super::evaluate;
+use super::load::Evaluated;
 
 /// Evaluates a config of one file.
 pub(super) fn load(text: &str) -> Evaluated {

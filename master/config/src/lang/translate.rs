@@ -98,9 +98,11 @@ impl<'a> Translator<'a> {
         };
         let _ = first;
         // An assignment after `if x:` on one line keeps its condition.
-        if line.tokens.iter().any(|t| {
-            t.depth == 0 && (self.text(t) == ";" || self.text(t) == ":" || self.text(t) == "lambda")
-        }) {
+        if line
+            .tokens
+            .iter()
+            .any(|t| t.depth == 0 && (self.text(t) == ";" || self.text(t) == ":" || self.text(t) == "lambda"))
+        {
             return;
         }
         let mut targets = Vec::new();
@@ -113,8 +115,8 @@ impl<'a> Translator<'a> {
             return;
         };
         let kept_start = equals[equals.len() - 2].end;
-        let kept_start = kept_start
-            + self.source.get(kept_start..last.start).map_or(0, |s| s.len() - s.trim_start().len());
+        let kept_start =
+            kept_start + self.source.get(kept_start..last.start).map_or(0, |s| s.len() - s.trim_start().len());
         self.replace(line.tokens[0].start, kept_start, "");
         let tail: String = targets.iter().map(|t| format!("; {t} = {kept}")).collect();
         self.replace(end, end, tail);

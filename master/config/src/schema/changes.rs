@@ -1,8 +1,6 @@
 //! Change source classes.
 
-use super::{
-    BOOL, CALL, Class, Kind, LIST, NONE, NUM, OSTR, ORSTR, Param, REND, RSTR, STR, any_of, class, p,
-};
+use super::{BOOL, CALL, Class, Kind, LIST, NONE, NUM, ORSTR, OSTR, Param, REND, RSTR, STR, any_of, class, p};
 
 /// Of every poller.
 const POLLER: &[Param] = &[
@@ -42,4 +40,3 @@ pub(super) const CLASSES: &[Class] = &[class(
         POLLER,
     ],
 )];
-

@@ -38,11 +38,7 @@ impl Shape {
             (OBJ, "an object"),
             (NONE, "None"),
         ];
-        let mut parts: Vec<&str> = names
-            .iter()
-            .filter(|(s, _)| self.has(*s))
-            .map(|(_, n)| *n)
-            .collect();
+        let mut parts: Vec<&str> = names.iter().filter(|(s, _)| self.has(*s)).map(|(_, n)| *n).collect();
         if self.has(INT) && self.has(FLOAT) {
             parts.retain(|p| *p != "an integer");
         }
@@ -109,24 +105,17 @@ pub(crate) enum Kind {
     Builder,
     Factory,
     Step,
-    ShellArg,
     Project,
-    Codebase,
     Renderable,
     ChangeFilter,
-    SourceStampFilter,
     Parameter,
-    Lock,
     LockAccess,
-    SecretsProvider,
     Service,
     Auth,
     Authz,
     EndpointMatcher,
     RoleMatcher,
-    Avatar,
     Credentials,
-    Revlink,
 }
 
 impl Kind {
@@ -139,24 +128,17 @@ impl Kind {
             Kind::Builder => "a builder",
             Kind::Factory => "a build factory",
             Kind::Step => "a step",
-            Kind::ShellArg => "a ShellArg",
             Kind::Project => "a project",
-            Kind::Codebase => "a codebase",
             Kind::Renderable => "a renderable",
             Kind::ChangeFilter => "a ChangeFilter",
-            Kind::SourceStampFilter => "a SourceStampFilter",
             Kind::Parameter => "a force parameter",
-            Kind::Lock => "a lock",
             Kind::LockAccess => "a lock access",
-            Kind::SecretsProvider => "a secrets provider",
             Kind::Service => "a service",
             Kind::Auth => "an auth plug-in",
             Kind::Authz => "an Authz",
             Kind::EndpointMatcher => "an endpoint matcher",
             Kind::RoleMatcher => "a role matcher",
-            Kind::Avatar => "an avatar method",
             Kind::Credentials => "Git credentials",
-            Kind::Revlink => "a revlink matcher",
         }
     }
 }
@@ -168,10 +150,8 @@ pub(crate) enum Default {
     None,
     Bool(bool),
     Int(i64),
-    Float(f64),
     Str(&'static str),
     EmptyList,
-    EmptyDict,
 }
 
 /// One parameter of a class.
@@ -190,14 +170,7 @@ pub(crate) struct Param {
 
 /// A parameter that may be left out.
 pub(crate) const fn p(name: &'static str, shape: Shape) -> Param {
-    Param {
-        name,
-        shape,
-        element: ANY,
-        kind: None,
-        default: Default::None,
-        deprecated: None,
-    }
+    Param { name, shape, element: ANY, kind: None, default: Default::None, deprecated: None }
 }
 
 impl Param {
@@ -229,16 +202,8 @@ impl Param {
         self.default = Default::Str(value);
         self
     }
-    pub(crate) const fn float(mut self, value: f64) -> Self {
-        self.default = Default::Float(value);
-        self
-    }
     pub(crate) const fn list(mut self) -> Self {
         self.default = Default::EmptyList;
-        self
-    }
-    pub(crate) const fn dict(mut self) -> Self {
-        self.default = Default::EmptyDict;
         self
     }
     pub(crate) const fn instead(mut self, hint: &'static str) -> Self {
@@ -279,10 +244,7 @@ impl Class {
 
     /// The default of a parameter in this class.
     pub(crate) fn default_of(&self, param: &Param) -> Default {
-        self.overrides
-            .iter()
-            .find(|(n, _)| *n == param.name)
-            .map_or(param.default, |(_, d)| *d)
+        self.overrides.iter().find(|(n, _)| *n == param.name).map_or(param.default, |(_, d)| *d)
     }
 }
 
@@ -294,16 +256,7 @@ pub(crate) const fn class(
     positional: usize,
     params: &'static [&'static [Param]],
 ) -> Class {
-    Class {
-        name,
-        namespaces,
-        kind,
-        positional,
-        params,
-        varargs: false,
-        kwargs: false,
-        overrides: &[],
-    }
+    Class { name, namespaces, kind, positional, params, varargs: false, kwargs: false, overrides: &[] }
 }
 
 impl Class {
@@ -354,10 +307,7 @@ pub(crate) fn class_at(index: u32) -> Option<&'static Class> {
 /// The index of a class in a namespace.
 pub(crate) fn find(namespace: &str, name: &str) -> Option<u32> {
     // Both strings outlive the look-up only; the map is keyed by static strings of equal content.
-    BY_NAME
-        .iter()
-        .find(|((ns, n), _)| *ns == namespace && *n == name)
-        .map(|(_, i)| *i)
+    BY_NAME.iter().find(|((ns, n), _)| *ns == namespace && *n == name).map(|(_, i)| *i)
 }
 
 /// A class by its name alone, for old-style imports.
@@ -369,15 +319,5 @@ pub(crate) fn find_anywhere(name: &str) -> Option<(&'static str, u32)> {
 }
 
 /// The namespaces that `from buildbot.plugins import *` gives.
-pub(crate) const NAMESPACES: &[&str] = &[
-    "buildslave",
-    "changes",
-    "configurators",
-    "reporters",
-    "schedulers",
-    "secrets",
-    "steps",
-    "util",
-    "worker",
-    "www",
-];
+pub(crate) const NAMESPACES: &[&str] =
+    &["buildslave", "changes", "configurators", "reporters", "schedulers", "secrets", "steps", "util", "worker", "www"];

@@ -7,10 +7,7 @@ use super::{
 
 const NS: &[&str] = &["schedulers"];
 
-const NAMED: &[Param] = &[
-    p("name", STR).required(),
-    p("builderNames", any_of(&[LIST, REND])).of(RSTR).required(),
-];
+const NAMED: &[Param] = &[p("name", STR).required(), p("builderNames", any_of(&[LIST, REND])).of(RSTR).required()];
 
 const COMMON: &[Param] = &[
     p("properties", ODICT),
@@ -53,13 +50,7 @@ pub(super) const CLASSES: &[Class] = &[
         2,
         &[NAMED, &[p("treeStableTimer", ONUM)], CHANGES, BRANCHES, COMMON],
     ),
-    class(
-        "Scheduler",
-        NS,
-        Kind::Scheduler,
-        2,
-        &[NAMED, &[p("treeStableTimer", ONUM)], CHANGES, BRANCHES, COMMON],
-    ),
+    class("Scheduler", NS, Kind::Scheduler, 2, &[NAMED, &[p("treeStableTimer", ONUM)], CHANGES, BRANCHES, COMMON]),
     class(
         "AnyBranchScheduler",
         NS,
@@ -81,11 +72,7 @@ pub(super) const CLASSES: &[Class] = &[
         3,
         &[
             NAMED,
-            &[
-                p("periodicBuildTimer", NUM).required(),
-                p("branch", OSTR),
-                p("onlyIfChanged", BOOL).no(),
-            ],
+            &[p("periodicBuildTimer", NUM).required(), p("branch", OSTR), p("onlyIfChanged", BOOL).no()],
             CHANGES,
             COMMON,
         ],
@@ -166,8 +153,7 @@ pub(super) const PARAMETERS: &[Class] = &[
     ),
     class("IntParameter", UTIL, Kind::Parameter, 2, &[PARAM, &[p("size", INT).int(10)]])
         .overrides(&[("default", Default::Int(0))]),
-    class("BooleanParameter", UTIL, Kind::Parameter, 2, &[PARAM])
-        .overrides(&[("default", Default::Bool(false))]),
+    class("BooleanParameter", UTIL, Kind::Parameter, 2, &[PARAM]).overrides(&[("default", Default::Bool(false))]),
     class(
         "UserNameParameter",
         UTIL,
@@ -188,10 +174,7 @@ pub(super) const PARAMETERS: &[Class] = &[
         UTIL,
         Kind::Parameter,
         2,
-        &[
-            PARAM,
-            &[p("compatible_builds", OCALL), p("strict", BOOL).yes(), p("choices", LIST).of(STR).list()],
-        ],
+        &[PARAM, &[p("compatible_builds", OCALL), p("strict", BOOL).yes(), p("choices", LIST).of(STR).list()]],
     ),
     class(
         "WorkerChoiceParameter",
@@ -248,21 +231,19 @@ pub(super) const PARAMETERS: &[Class] = &[
         UTIL,
         Kind::Parameter,
         1,
-        &[
-            &[
-                p("name", STR).str("patch"),
-                p("body", any_of(&[OBJ, NONE])).kind(Kind::Parameter),
-                p("level", any_of(&[OBJ, NONE])).kind(Kind::Parameter),
-                p("author", any_of(&[OBJ, NONE])).kind(Kind::Parameter),
-                p("comment", any_of(&[OBJ, NONE])).kind(Kind::Parameter),
-                p("subdir", any_of(&[OBJ, NONE])).kind(Kind::Parameter),
-                p("label", OSTR),
-                p("tablabel", OSTR),
-                p("hide", BOOL).no(),
-                p("tooltip", OSTR).str(""),
-                p("layout", STR).str("vertical"),
-                p("columns", any_of(&[INT, NONE])).int(1),
-            ],
-        ],
+        &[&[
+            p("name", STR).str("patch"),
+            p("body", any_of(&[OBJ, NONE])).kind(Kind::Parameter),
+            p("level", any_of(&[OBJ, NONE])).kind(Kind::Parameter),
+            p("author", any_of(&[OBJ, NONE])).kind(Kind::Parameter),
+            p("comment", any_of(&[OBJ, NONE])).kind(Kind::Parameter),
+            p("subdir", any_of(&[OBJ, NONE])).kind(Kind::Parameter),
+            p("label", OSTR),
+            p("tablabel", OSTR),
+            p("hide", BOOL).no(),
+            p("tooltip", OSTR).str(""),
+            p("layout", STR).str("vertical"),
+            p("columns", any_of(&[INT, NONE])).int(1),
+        ]],
     ),
 ];

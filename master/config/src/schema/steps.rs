@@ -67,8 +67,7 @@ const SOURCE: &[Param] = &[
 ];
 
 pub(super) const CLASSES: &[Class] = &[
-    class("ShellCommand", NS, Kind::Step, 0, &[COMMAND, SHELL, COMMON])
-        .overrides(&[("name", Default::Str("shell"))]),
+    class("ShellCommand", NS, Kind::Step, 0, &[COMMAND, SHELL, COMMON]).overrides(&[("name", Default::Str("shell"))]),
     // Exactly a ShellCommand with other defaults.
     class("Configure", NS, Kind::Step, 0, &[COMMAND_OPTIONAL, SHELL, COMMON])
         .overrides(&[("name", Default::Str("configure")), ("haltOnFailure", Default::Bool(true))]),
@@ -134,7 +133,10 @@ pub(super) const CLASSES: &[Class] = &[
         NS,
         Kind::Step,
         2,
-        &[&[p("name", RSTR).required(), p("run", CALL).required(), p("args", ODICT), p("workdir", ORSTR)], COMMON_UNNAMED],
+        &[
+            &[p("name", RSTR).required(), p("run", CALL).required(), p("args", ODICT), p("workdir", ORSTR)],
+            COMMON_UNNAMED,
+        ],
     ),
 ];
 

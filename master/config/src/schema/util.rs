@@ -1,8 +1,8 @@
 //! Classes of the `util` namespace: builders, factories, projects, filters and renderables.
 
 use super::{
-    ANY, BOOL, CALL, Class, DICT, Kind, LIST, NONE, OBJ, OCALL, ODICT, OLIST, OSTR, Param, REND, RSTR, STR,
-    any_of, class, p,
+    ANY, BOOL, CALL, Class, DICT, Kind, LIST, NONE, OBJ, OCALL, ODICT, OLIST, OSTR, Param, REND, RSTR, STR, any_of,
+    class, p,
 };
 
 const NS: &[&str] = &["util"];
@@ -90,12 +90,7 @@ pub(super) const CLASSES: &[Class] = &[
         NS,
         Kind::Project,
         1,
-        &[&[
-            p("name", STR).required(),
-            p("slug", OSTR),
-            p("description", OSTR),
-            p("description_format", OSTR),
-        ]],
+        &[&[p("name", STR).required(), p("slug", OSTR), p("description", OSTR), p("description_format", OSTR)]],
     ),
     class("ChangeFilter", &["util", "changes"], Kind::ChangeFilter, 1, &[CHANGE_FILTER]),
     class(
@@ -122,7 +117,13 @@ pub(super) const RENDERABLES: &[Class] = &[
     class("Transform", NS, Kind::Renderable, 1, &[&[p("function", any_of(&[CALL, REND])).required()]])
         .varargs()
         .kwargs(),
-    class("FlattenList", NS, Kind::Renderable, 2, &[&[p("nestedlist", any_of(&[LIST, REND])).required(), p("types", ANY)]]),
+    class(
+        "FlattenList",
+        NS,
+        Kind::Renderable,
+        2,
+        &[&[p("nestedlist", any_of(&[LIST, REND])).required(), p("types", ANY)]],
+    ),
     // Made by operators on renderables; the name cannot be written.
     class("<operation>", NS, Kind::Renderable, 3, &[&[p("operator", STR), p("left", ANY), p("right", ANY)]]),
     // The value that `util.URLForBuild` is.
@@ -130,4 +131,3 @@ pub(super) const RENDERABLES: &[Class] = &[
     // `renderer(f).withArgs(...)`.
     class("<withArgs>", NS, Kind::Renderable, 1, &[&[p("fn", ANY)]]).varargs().kwargs(),
 ];
-

@@ -1,8 +1,6 @@
 //! Worker classes.
 
-use super::{
-    BOOL, Class, INT, Kind, LIST, NONE, ODICT, ONUM, OSTR, Param, REND, RSTR, STR, any_of, class, p,
-};
+use super::{BOOL, Class, INT, Kind, LIST, NONE, ODICT, ONUM, OSTR, Param, REND, RSTR, STR, any_of, class, p};
 
 const COMMON: &[Param] = &[
     p("max_builds", any_of(&[INT, NONE])),
@@ -21,23 +19,13 @@ pub(super) const CLASSES: &[Class] = &[
         &["worker", "buildslave"],
         Kind::Worker,
         2,
-        &[
-            &[p("name", STR).required(), p("password", any_of(&[RSTR, NONE])).required()],
-            COMMON,
-        ],
+        &[&[p("name", STR).required(), p("password", any_of(&[RSTR, NONE])).required()], COMMON],
     ),
     class(
         "LocalWorker",
         &["worker", "buildslave"],
         Kind::Worker,
         2,
-        &[
-            &[
-                p("name", STR).required(),
-                p("workdir", OSTR),
-                p("usePTY", any_of(&[BOOL, NONE])),
-            ],
-            COMMON,
-        ],
+        &[&[p("name", STR).required(), p("workdir", OSTR), p("usePTY", any_of(&[BOOL, NONE]))], COMMON],
     ),
 ];

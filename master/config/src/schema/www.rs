@@ -2,7 +2,6 @@
 
 use super::{ANY, BOOL, Class, DICT, Kind, LIST, OLIST, OSTR, Param, RSTR, STR, any_of, class, p};
 
-const UTIL: &[&str] = &["util"];
 /// Endpoint matchers and role matchers.
 const MATCHERS: &[&str] = &["util"];
 
@@ -41,27 +40,7 @@ pub(super) const CLASSES: &[Class] = &[
         0,
         &[&[p("roles", LIST).of(STR).required(), p("usernames", LIST).of(STR).required()]],
     ),
-    class(
-        "RolesFromEmails",
-        MATCHERS,
-        Kind::RoleMatcher,
-        0,
-        &[],
-    )
-    .kwargs(),
-    class(
-        "RolesFromGroups",
-        MATCHERS,
-        Kind::RoleMatcher,
-        1,
-        &[&[p("groupPrefix", STR).str("")]],
-    ),
-    class(
-        "RolesFromOwner",
-        MATCHERS,
-        Kind::RoleMatcher,
-        1,
-        &[&[p("role", STR).required()]],
-    ),
+    class("RolesFromEmails", MATCHERS, Kind::RoleMatcher, 0, &[]).kwargs(),
+    class("RolesFromGroups", MATCHERS, Kind::RoleMatcher, 1, &[&[p("groupPrefix", STR).str("")]]),
+    class("RolesFromOwner", MATCHERS, Kind::RoleMatcher, 1, &[&[p("role", STR).required()]]),
 ];
-
