@@ -44,6 +44,8 @@ pub(crate) async fn run(
         }
         tokio::select! {
             changed = farm.changed() => if changed.is_err() {
+                // It will not change any more.
+                shutdown.cancelled().await;
                 break;
             },
             () = shutdown.cancelled() => break,

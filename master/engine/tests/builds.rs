@@ -1,0 +1,209 @@
+//! Builds on a local worker and a real database, from the claim to the last log line.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use buildguild_db::sourcestamps::NewSourceStamp;
+use buildguild_db::{buildrequests, builds};
+use buildguild_types::farm::{Condition, SetPropertyFromCommandConfig, StepKind};
+use buildguild_types::properties::Properties;
+use buildguild_types::render::Renderable;
+use buildguild_types::results::Results;
+use serde_json::json;
+use support::{DEADLINE, Scene, shell, shell_config, step, value};
+
+fn interpolate(format: &str) -> Renderable {
+    Renderable::Interpolate { format: format.to_owned(), args: Vec::new(), kwargs: BTreeMap::new() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_runs_its_steps_and_keeps_what_they_say() {
+    let set = step(
+        "set",
+        "SetProperty",
+        StepKind::SetProperty {
+            property: Renderable::literal("target"),
+            value: interpolate("%(prop:os)s-%(src::branch)s"),
+        },
+    );
+    let version = step(
+        "version",
+        "SetPropertyFromCommand",
+        StepKind::SetPropertyFromCommand(Box::new(SetPropertyFromCommandConfig {
+            shell: shell_config(Renderable::literal("echo 1.2.3")),
+            property: Some(Renderable::literal("version")),
+            extract_fn: None,
+            strip: true,
+            include_stdout: true,
+            include_stderr: false,
+        })),
+    );
+    let mut skipped = shell("skipped", "exit 1");
+    skipped.do_step_if = Condition::Constant(false);
+    skipped.hide_step_if = Condition::Constant(true);
+    let scene = Scene::new(vec![
+        shell("hello", "echo hello; echo oops >&2; echo $FROM_BUILDER"),
+        set,
+        version,
+        skipped,
+        step(
+            "use",
+            "ShellCommand",
+            StepKind::Shell(Box::new(shell_config(Renderable::List {
+                items: vec![Renderable::literal("echo"), interpolate("%(prop:target)s %(prop:version)s")],
+            }))),
+        ),
+    ])
+    .await;
+    let mut properties = Properties::new();
+    properties.set("owner", "dev", "Force Build Form");
+    let source = NewSourceStamp { branch: Some("main".to_owned()), ..NewSourceStamp::default() };
+    let build = scene.build(properties, source).await;
+    let steps = scene.steps(build.buildid).await;
+    let states: Vec<_> = steps.iter().map(|s| (s.name.as_str(), s.state_string.as_str(), s.results)).collect();
+    assert_eq!(
+        states,
+        [
+            ("worker_preparation", "worker w ready", Some(Results::Success)),
+            ("hello", "'echo hello; ...'", Some(Results::Success)),
+            ("set", "Set", Some(Results::Success)),
+            ("version", "property 'version' set", Some(Results::Success)),
+            ("skipped", "'exit 1' (skipped)", Some(Results::Skipped)),
+            ("use", "'echo linux-main 1.2.3'", Some(Results::Success)),
+        ]
+    );
+    assert!(steps[4].hidden && steps[4].locks_acquired_at.is_none());
+    assert_eq!((build.results, build.state_string.as_str()), (Some(Results::Success), "build successful"));
+    let stdio = scene.log(build.buildid, "hello", "stdio").await;
+    for line in ["ohello\n", "eoops\n", "obuilder\n", "hprogram finished with exit code 0\n"] {
+        assert!(stdio.contains(line), "{line} in {stdio}");
+    }
+    assert!(scene.log(build.buildid, "use", "stdio").await.contains("olinux-main 1.2.3\n"));
+    let properties = scene.properties(build.buildid).await;
+    for (name, wanted, source) in [
+        ("everywhere", json!("global"), "BuildmasterConfig"),
+        ("buildername", json!("b"), "Builder"),
+        ("workername", json!("w"), "Worker"),
+        ("os", json!("linux"), "Worker"),
+        ("buildnumber", json!(1), "Build"),
+        ("branch", json!("main"), "Build"),
+        ("owners", json!(["dev"]), "Build"),
+        ("scheduler", json!("nobody"), "Builder"),
+        ("target", json!("linux-main"), "SetProperty Step"),
+        ("version", json!("1.2.3"), "SetPropertyFromCommand Step"),
+    ] {
+        assert_eq!(value(&properties, name), &wanted, "{name}");
+        assert_eq!(properties.get(name).map(|property| property.source()), Some(source), "{name}");
+    }
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_halting_failure_leaves_only_what_always_runs() {
+    let mut halts = shell("halts", "exit 3");
+    halts.flags.halt_on_failure = true;
+    let mut cleans_up = shell("cleans up", "echo clean");
+    cleans_up.flags.always_run = true;
+    let scene = Scene::new(vec![halts, shell("never", "true"), cleans_up]).await;
+    let build = scene.build(Properties::new(), NewSourceStamp::default()).await;
+    let names: Vec<_> = scene.steps(build.buildid).await.into_iter().map(|step| step.name).collect();
+    assert_eq!(names, ["worker_preparation", "halts", "cleans up"]);
+    assert_eq!((build.results, build.state_string.as_str()), (Some(Results::Failure), "failed 'exit 3' (failure)"));
+    let request = buildrequests::get(scene.data.db().read(), build.buildrequestid).await.expect("reads");
+    assert!(request.is_some_and(|request| request.complete && request.results == Some(Results::Failure)));
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_rendered_is_an_exception_with_a_log() {
+    let broken =
+        step("broken", "ShellCommand", StepKind::Shell(Box::new(shell_config(interpolate("%(secret:missing)s")))));
+    let scene = Scene::new(vec![broken]).await;
+    let build = scene.build(Properties::new(), NewSourceStamp::default()).await;
+    assert_eq!(build.results, Some(Results::Exception));
+    assert!(build.state_string.starts_with("exception "), "{}", build.state_string);
+    let text = scene.log(build.buildid, "broken", "err_text").await;
+    assert!(text.contains("secret key 'missing'"), "{text}");
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_build_is_cancelled_and_says_why() {
+    let scene = Scene::new(vec![shell("waits", "echo started; sleep 600")]).await;
+    let request = scene.claimed(Properties::new(), NewSourceStamp::default()).await;
+    let id = request.buildrequestid;
+    let runner = scene.execution.runner();
+    let running = tokio::spawn({
+        let (runner, assignment) = (Arc::clone(&runner), scene.assignment(request));
+        async move { runner.run(assignment).await }
+    });
+    let build = tokio::time::timeout(DEADLINE, async {
+        loop {
+            if let [build] = runner.running().as_slice()
+                && let Some(step) = scene.steps(*build).await.iter().find(|step| step.name == "waits")
+            {
+                let log = buildguild_db::logs::by_slug(scene.data.db().read(), step.stepid, "stdio").await;
+                if log.expect("reads").is_some_and(|log| log.num_lines > 5) {
+                    return *build;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the step starts");
+    assert!(runner.stop(build, "because"));
+    tokio::time::timeout(DEADLINE, running).await.expect("ends").expect("no panic");
+    let build = builds::for_request(scene.data.db().read(), id).await.expect("reads").remove(0);
+    assert_eq!(build.results, Some(Results::Cancelled));
+    assert_eq!(build.state_string, "cancelled (because) 'echo started; ...' (cancelled)");
+    assert_eq!(scene.log(build.buildid, "waits", "cancelled").await, "because\n");
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_worker_means_another_try() {
+    let scene = Scene::new(vec![shell("waits", "sleep 600")]).await;
+    let request = scene.claimed(Properties::new(), NewSourceStamp::default()).await;
+    let id = request.buildrequestid;
+    let runner = scene.execution.runner();
+    let running = tokio::spawn({
+        let (runner, assignment) = (Arc::clone(&runner), scene.assignment(request));
+        async move { runner.run(assignment).await }
+    });
+    tokio::time::timeout(DEADLINE, async {
+        loop {
+            if let [build] = runner.running().as_slice()
+                && scene.steps(*build).await.len() == 2
+            {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the step starts");
+    scene.execution.workers().disconnect_all();
+    tokio::time::timeout(DEADLINE, running).await.expect("ends").expect("no panic");
+    let build = builds::for_request(scene.data.db().read(), id).await.expect("reads").remove(0);
+    assert_eq!(build.results, Some(Results::Retry));
+    assert!(build.state_string.starts_with("retry lost connection"), "{}", build.state_string);
+    let request = buildrequests::get(scene.data.db().read(), id).await.expect("reads").expect("the request");
+    assert!(!request.claimed && !request.complete, "{request:?}");
+    scene.worker_connected().await;
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_log_is_stored_whole() {
+    let scene = Scene::new(vec![shell("talks", "seq 1 200000")]).await;
+    let build = scene.build(Properties::new(), NewSourceStamp::default()).await;
+    assert_eq!(build.results, Some(Results::Success));
+    let stdio = scene.log(build.buildid, "talks", "stdio").await;
+    let numbers: Vec<&str> = stdio.lines().filter_map(|line| line.strip_prefix('o')).collect();
+    assert_eq!(numbers.len(), 200_000);
+    assert!(numbers.iter().enumerate().all(|(n, line)| *line == (n + 1).to_string()));
+    scene.end().await;
+}
