@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod buildbot;
+mod cli;
+mod connect;
 mod files;
 mod large;
 mod limits;
