@@ -1,7 +1,7 @@
 //! Calls of functions of the configuration.
 
 use async_trait::async_trait;
-use buildguild_config::{CallError, Evaluators};
+use buildguild_config::{CallError, Evaluators, StepAdvance};
 use buildguild_types::{
     farm::ConfigHash,
     pyrepr,
@@ -30,6 +30,19 @@ impl Functions {
     /// If it failed, took too long, or no evaluator could be had.
     pub(crate) async fn call(&self, function: &CallableRef, args: Vec<Value>) -> Result<Value, CallError> {
         self.evaluators.call(&self.version, function, Value::Array(args)).await
+    }
+
+    /// Runs a step function from the top with the journal's answers, up to its next effect.
+    ///
+    /// # Errors
+    /// As [`Functions::call`].
+    pub(crate) async fn advance_step(
+        &self,
+        function: &CallableRef,
+        context: Value,
+        journal: &[Value],
+    ) -> Result<StepAdvance, CallError> {
+        self.evaluators.advance_step(&self.version, function, context, journal).await
     }
 
     /// Calls a function and tells whether what it returns is true in Python's sense.

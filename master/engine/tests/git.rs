@@ -79,11 +79,7 @@ fn git(repository: &Repository, mode: GitMode, change: impl FnOnce(&mut GitConfi
 }
 
 fn at(revision: &str) -> NewSourceStamp {
-    NewSourceStamp {
-        branch: Some("main".to_owned()),
-        revision: Some(revision.to_owned()),
-        ..NewSourceStamp::default()
-    }
+    NewSourceStamp { branch: Some("main".to_owned()), revision: Some(revision.to_owned()), ..NewSourceStamp::default() }
 }
 
 fn workdir(scene: &Scene) -> PathBuf {

@@ -11,9 +11,9 @@ use buildguild_types::resources::{Build, SourceStamp};
 use buildguild_types::results::Results;
 use serde_json::{Value, json};
 
-use super::functions::FarmFunctions;
 use super::record::Recorder;
 use super::stop::StopSignal;
+use crate::functions::Functions;
 use crate::hooks::Hooks;
 use crate::render::{Call, RenderError, Scope};
 use crate::workers::WorkerHandle;
@@ -45,7 +45,7 @@ pub(crate) struct BuildContext {
     /// Wishes to stop.
     pub(crate) stop: StopSignal,
     /// Calls functions of the configuration version that the build began with.
-    pub(crate) functions: Arc<FarmFunctions>,
+    pub(crate) functions: Functions,
     /// The result so far.
     pub(crate) results: Results,
     /// Points for tests.
@@ -112,7 +112,7 @@ impl BuildContext {
             secrets: &self.secrets,
             build_url: &self.url,
             build,
-            calls: self.functions.as_ref(),
+            calls: &self.functions,
         }
     }
 }

@@ -6,7 +6,6 @@
 pub(crate) mod context;
 mod execute;
 mod execute_step;
-pub(crate) mod functions;
 pub(crate) mod record;
 pub(crate) mod rules;
 mod runner;

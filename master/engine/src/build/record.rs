@@ -74,6 +74,14 @@ pub(crate) struct EndStep<'a> {
     pub(crate) build_state: Option<String>,
 }
 
+/// Lines of one log, ready to be stored.
+struct Part {
+    step: StepId,
+    log: LogId,
+    first_line: i64,
+    lines: Prepared,
+}
+
 /// Writes for one build.
 #[derive(Clone)]
 pub(crate) struct Recorder {
@@ -228,8 +236,8 @@ impl Recorder {
         let appends = self.prepare(&end.appends);
         let (end, appends) = (&end, &appends);
         self.write("step.finishing", |u| async move {
-            for (step, log, prepared) in appends {
-                u.append_log(*step, *log, prepared, None).await?;
+            for part in appends {
+                u.append_log(part.step, part.log, &part.lines, None).await?;
             }
             u.set_step_state_string(end.step, end.state).await?;
             let step_end = StepEnd { results: end.results, hidden: end.hidden, state_string: None };
@@ -260,30 +268,50 @@ impl Recorder {
         let prepared = self.prepare(&appends);
         drop(appends);
         let (prepared, finish) = (&prepared, &finish);
-        self.write("log.appending", |u| async move {
-            for (step, log, prepared) in prepared {
-                u.append_log(*step, *log, prepared, None).await?;
+        loop {
+            let written = self
+                .write("log.appending", |u| async move {
+                    for part in prepared {
+                        u.append_log(part.step, part.log, &part.lines, None).await?;
+                    }
+                    for log in finish {
+                        if let Some(step) = self.logs.get(log) {
+                            u.finish_log(*step, *log).await?;
+                        }
+                    }
+                    Ok(())
+                })
+                .await;
+            match written {
+                // The connection broke during the commit: the log itself tells whether it happened.
+                Err(DbError::Uncertain(_)) if !self.is_stored(prepared).await? => {}
+                Err(DbError::Uncertain(_)) | Ok(()) => break,
+                Err(error) => return Err(error),
             }
-            for log in finish {
-                if let Some(step) = self.logs.get(log) {
-                    u.finish_log(*step, *log).await?;
-                }
-            }
-            Ok(())
-        })
-        .await?;
+        }
         self.hooks.at("log.appended");
         Ok(())
     }
 
+    /// Whether appends whose commit is not certain are in the database.
+    async fn is_stored(&self, prepared: &[Part]) -> Result<bool, DbError> {
+        let Some(part) = prepared.first() else { return Ok(true) };
+        let log = self
+            .write("log.checking", |u| async move { buildguild_db::logs::get(u.tx(), part.log).await })
+            .await?
+            .ok_or(DbError::NotFound("log"))?;
+        Ok(log.num_lines > part.first_line)
+    }
+
     /// Cuts and compresses, before the transaction.
-    fn prepare(&self, appends: &[Append]) -> Vec<(StepId, LogId, Prepared)> {
+    fn prepare(&self, appends: &[Append]) -> Vec<Part> {
         appends
             .iter()
             .filter_map(|append| {
                 let step = *self.logs.get(&append.log)?;
                 let content: String = append.chunks.iter().map(|chunk| chunk.content.as_str()).collect();
-                Some((step, append.log, Prepared::new(&content, append.kind == LogKind::Stream, self.compression)))
+                let lines = Prepared::new(&content, append.kind == LogKind::Stream, self.compression);
+                Some(Part { step, log: append.log, first_line: append.first_line, lines })
             })
             .collect()
     }

@@ -5,15 +5,15 @@ use buildguild_types::results::Results;
 
 /// What a step's end means for its build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// The build's result so far.
-    pub results: Results,
+    pub(crate) results: Results,
     /// Whether only steps with `alwaysRun` still run.
-    pub halt: bool,
+    pub(crate) halt: bool,
 }
 
 /// Combines the build's result so far with that of a step, by the step's flags.
-pub fn judge(so_far: Results, step: Results, flags: StepFlags) -> Verdict {
+pub(crate) fn judge(so_far: Results, step: Results, flags: StepFlags) -> Verdict {
     let counts_as = match step {
         Results::Failure if flags.flunk_on_failure => Results::Failure,
         Results::Failure if flags.warn_on_failure => Results::Warnings,
@@ -27,7 +27,7 @@ pub fn judge(so_far: Results, step: Results, flags: StepFlags) -> Verdict {
 }
 
 /// Whether a step with this result says something in its build's summary.
-pub fn is_in_summary(step: Results, flags: StepFlags, policy: &SummaryPolicy) -> bool {
+pub(crate) fn is_in_summary(step: Results, flags: StepFlags, policy: &SummaryPolicy) -> bool {
     match policy {
         SummaryPolicy::Never => false,
         SummaryPolicy::Always => true,

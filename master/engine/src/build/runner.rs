@@ -15,11 +15,11 @@ use buildguild_types::results::Results;
 
 use super::context::BuildContext;
 use super::execute;
-use super::functions::FarmFunctions;
 use super::record::{Recorder, StartBuild};
 use super::setup::{Origins, first_properties};
 use super::stop::{StopSignal, Stopper};
 use crate::distribution::handover::{Assignment, BuildRunner};
+use crate::functions::Functions;
 use crate::hooks::Hooks;
 use crate::workers::Workers;
 
@@ -92,7 +92,7 @@ impl Runner {
         self.evaluators.provide(assignment.farm.bundle.clone());
         let mut context = BuildContext {
             recorder,
-            functions: Arc::new(FarmFunctions::new(self.evaluators.clone(), plan.config.clone())),
+            functions: Functions::new(self.evaluators.clone(), plan.config.clone()),
             build,
             builder,
             plan,

@@ -4,24 +4,24 @@ use tokio::sync::watch;
 
 /// Why a build is to be stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StopRequest {
+pub(crate) struct StopRequest {
     /// The reason, as the user gave it.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 /// Asks a build to stop.
 #[derive(Debug)]
-pub struct Stopper(watch::Sender<Vec<StopRequest>>);
+pub(crate) struct Stopper(watch::Sender<Vec<StopRequest>>);
 
 impl Stopper {
     /// A pair of both ends.
-    pub fn new() -> (Self, StopSignal) {
+    pub(crate) fn new() -> (Self, StopSignal) {
         let (sender, receiver) = watch::channel(Vec::new());
         (Self(sender), StopSignal { receiver, seen: 0 })
     }
 
     /// Asks. Asking with the same reason again changes nothing.
-    pub fn stop(&self, reason: &str) {
+    pub(crate) fn stop(&self, reason: &str) {
         self.0.send_if_modified(|requests| {
             let is_new = requests.iter().all(|request| request.reason != reason) && requests.len() < 16;
             if is_new {
@@ -35,14 +35,14 @@ impl Stopper {
 /// The end that a build listens to. Each request interrupts one step: those that always run are not hit by a request
 /// that came before them.
 #[derive(Clone, Debug)]
-pub struct StopSignal {
+pub(crate) struct StopSignal {
     receiver: watch::Receiver<Vec<StopRequest>>,
     seen: usize,
 }
 
 impl StopSignal {
     /// Waits for a request that was not seen yet. Cancel safe; does not mark it as seen.
-    pub async fn requested(&mut self) -> StopRequest {
+    pub(crate) async fn requested(&mut self) -> StopRequest {
         loop {
             if let Some(request) = self.pending() {
                 return request;
@@ -55,17 +55,17 @@ impl StopSignal {
     }
 
     /// A request that was not seen yet.
-    pub fn pending(&self) -> Option<StopRequest> {
+    pub(crate) fn pending(&self) -> Option<StopRequest> {
         self.receiver.borrow().get(self.seen).cloned()
     }
 
     /// The latest request, seen or not.
-    pub fn latest(&self) -> Option<StopRequest> {
+    pub(crate) fn latest(&self) -> Option<StopRequest> {
         self.receiver.borrow().last().cloned()
     }
 
     /// Marks all requests up to now as seen.
-    pub fn acknowledge(&mut self) {
+    pub(crate) fn acknowledge(&mut self) {
         self.seen = self.receiver.borrow().len();
     }
 }

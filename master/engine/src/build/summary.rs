@@ -7,7 +7,7 @@ use serde_json::Value;
 const MAX_STATE_CHARS: usize = 1024;
 
 /// What a step without a description says about its command: its first words in quotes.
-pub fn of_command(command: &Value) -> String {
+pub(crate) fn of_command(command: &Value) -> String {
     let words: Vec<String> = match command {
         Value::String(line) => line.split_whitespace().map(str::to_owned).collect(),
         Value::Array(words) => words.iter().map(buildguild_types::pyrepr::str).collect(),
@@ -22,7 +22,7 @@ pub fn of_command(command: &Value) -> String {
 }
 
 /// A rendered description: a text, or a list of words.
-pub fn of_description(description: &Value) -> Option<String> {
+pub(crate) fn of_description(description: &Value) -> Option<String> {
     let text = match description {
         Value::Null => return None,
         Value::Array(words) => words.iter().map(buildguild_types::pyrepr::str).collect::<Vec<_>>().join(" "),
@@ -32,7 +32,7 @@ pub fn of_description(description: &Value) -> Option<String> {
 }
 
 /// A step's state string after its end: results other than success are named.
-pub fn of_step(text: &str, results: Results) -> String {
+pub(crate) fn of_step(text: &str, results: Results) -> String {
     match results {
         Results::Success => tidy(text),
         other => tidy(&format!("{text} ({other})")),
@@ -40,7 +40,7 @@ pub fn of_step(text: &str, results: Results) -> String {
 }
 
 /// A build's state string after its end: how it went, then what its steps had to say.
-pub fn of_build(results: Results, reason: Option<&str>, steps: &[String]) -> String {
+pub(crate) fn of_build(results: Results, reason: Option<&str>, steps: &[String]) -> String {
     let mut text = match results {
         Results::Success => "build successful".to_owned(),
         Results::Failure => "failed".to_owned(),
@@ -58,7 +58,7 @@ pub fn of_build(results: Results, reason: Option<&str>, steps: &[String]) -> Str
 }
 
 /// A state string is one line of bounded length without what a database or a page could stumble over.
-pub fn tidy(text: &str) -> String {
+pub(crate) fn tidy(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_STATE_CHARS).collect()
 }
 

@@ -7,8 +7,7 @@ use crate::workers::WorkerLost;
 
 /// Why a step did not come to a result of its own.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StepError {
+pub(crate) enum StepError {
     /// The worker was lost: the build is tried again.
     #[error("lost connection to the worker")]
     WorkerLost,

@@ -17,7 +17,6 @@ use worker_protocol::{Command, ShellArgs, ShellCommand};
 
 use super::command::RunOptions;
 use super::{StepError, StepRun};
-use crate::build::functions::renderable;
 use crate::logs::Stream;
 
 /// The most effects that one step function may have; each costs a run of the function.
@@ -51,7 +50,7 @@ pub(super) async fn run(
         let advance = functions
             .advance_step(function, context.clone(), &journal)
             .await
-            .map_err(|error| StepError::Failed(error.message))?;
+            .map_err(|error| StepError::Failed(error.to_string()))?;
         match advance {
             StepAdvance::Done { returned } => return outcome(&returned),
             StepAdvance::Effect { effect } => {
@@ -223,4 +222,15 @@ fn decode_table(table: Option<&Value>) -> BTreeMap<i64, Results> {
             .collect(),
         _ => BTreeMap::from([(0, Results::Success)]),
     }
+}
+
+/// A value of an effect: plain, or a renderable in the form of the farm model.
+fn renderable(value: Value) -> Renderable {
+    if let Value::Object(entries) = &value
+        && entries.get("kind").is_some_and(Value::is_string)
+        && let Ok(renderable) = serde_json::from_value(value.clone())
+    {
+        return renderable;
+    }
+    Renderable::Literal { value }
 }

@@ -18,7 +18,7 @@ use buildguild_types::farm::StepKind;
 use buildguild_types::resources::LogKind;
 use buildguild_types::results::Results;
 
-pub use error::StepError;
+pub(crate) use error::StepError;
 pub(crate) use run::StepRun;
 
 /// The logs that a step of this kind has from its start.
