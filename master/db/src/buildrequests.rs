@@ -159,7 +159,7 @@ pub async fn complete(
     if held.len() != requests.len() {
         return Err(DbError::ClaimLost);
     }
-    let completed = finish(tx, requests, results, now, "claimed").await?;
+    let completed = finish(tx, requests, results, now).await?;
     if completed.requests.len() != requests.len() {
         return Err(DbError::AlreadyComplete);
     }
@@ -169,27 +169,26 @@ pub async fn complete(
 /// Completes requests that nobody has claimed: cancelled or superseded ones. Those that are claimed or complete are
 /// left alone; the requests in the result are those that were completed.
 ///
+/// The owner claims them first, as Buildbot does: to clients, what is not claimed is still to be built.
+///
 /// # Errors
-/// What the database reported.
+/// [`DbError::EpochEnded`] if the owner is not active.
 pub async fn complete_queued(
     tx: &Tx,
     requests: &[BuildRequestId],
     results: Results,
+    owner: Owner,
     now: Timestamp,
 ) -> Result<Completed, DbError> {
-    finish(tx, requests, results, now, "NOT claimed").await
+    let won = claim_some(tx, requests, owner, now).await?;
+    let won: Vec<BuildRequestId> = won.iter().map(|request| request.buildrequestid).collect();
+    finish(tx, &won, results, now).await
 }
 
-async fn finish(
-    tx: &Tx,
-    requests: &[BuildRequestId],
-    results: Results,
-    now: Timestamp,
-    condition: &str,
-) -> Result<Completed, DbError> {
+async fn finish(tx: &Tx, requests: &[BuildRequestId], results: Results, now: Timestamp) -> Result<Completed, DbError> {
     let sql = format!(
         "UPDATE buildrequests SET complete = TRUE, results = $2, complete_at = $3
-         WHERE id {} AND NOT complete AND {condition} RETURNING id, buildsetid",
+         WHERE id {} AND NOT complete AND claimed RETURNING id, buildsetid",
         in_list(tx.get_database_backend(), 1)
     );
     let mut ids: Vec<BuildRequestId> = Vec::new();

@@ -64,7 +64,7 @@ impl Update {
         requests: &[BuildRequestId],
         results: Results,
     ) -> Result<Completed, DbError> {
-        let completed = buildrequests::complete_queued(self.tx(), requests, results, self.now()).await?;
+        let completed = buildrequests::complete_queued(self.tx(), requests, results, self.owner(), self.now()).await?;
         self.announce_completed(&completed).await?;
         Ok(completed)
     }
