@@ -38,11 +38,6 @@ impl Pattern {
         Self { parts }
     }
 
-    /// How many parts a matching path has.
-    pub(super) fn len(&self) -> usize {
-        self.parts.len()
-    }
-
     /// The arguments of `path` if it matches.
     pub(super) fn matches(&self, path: &[&str]) -> Option<Args> {
         if path.len() != self.parts.len() {

@@ -1,0 +1,11 @@
+//! The GET tree, on both databases.
+
+#[path = "endpoints/farm.rs"]
+mod farm;
+
+#[path = "endpoints/downloads.rs"]
+mod downloads;
+#[path = "endpoints/paths.rs"]
+mod paths;
+#[path = "endpoints/shapes.rs"]
+mod shapes;
