@@ -1,0 +1,76 @@
+use buildguild_db::test_support::TestDb;
+use buildguild_db::wishes::{self, WishKind};
+use buildguild_db::{buildrequests, workers};
+use buildguild_types::results::Results;
+
+use crate::support::Master;
+
+async fn a_queued_request_is_cancelled_at_once(test: &TestDb) {
+    let mut master = Master::new(&test.db, "one").await;
+    let request = master.request().await;
+    master.data.update(|u| async move { u.cancel_build_request(request, Some("why")).await }).await.unwrap();
+    let keys = master.keys_until("buildrequests/1/cancel").await;
+    assert_eq!(
+        keys[2..],
+        [
+            "control/buildrequests/1/cancel",
+            "buildsets/1/builders/1/buildrequests/1/complete",
+            "buildsets/1/complete",
+            "buildrequests/1/cancel"
+        ]
+    );
+    let request = buildrequests::get(test.db.read(), request).await.unwrap().unwrap();
+    assert_eq!(request.results, Some(Results::Cancelled));
+    assert!(wishes::list(test.db.read()).await.unwrap().is_empty());
+}
+
+async fn stopping_a_running_build_is_a_wish_that_its_end_fulfils(test: &TestDb) {
+    let mut master = Master::new(&test.db, "one").await;
+    let (request, build, step) = master.running_build().await;
+    master.data.update(|u| async move { u.cancel_build_request(request, Some("why")).await }).await.unwrap();
+    let stop = master.event("control/builds/1/stop").await;
+    assert_eq!(stop.body.get(), r#"{"reason":"why"}"#);
+    let wish = wishes::get(test.db.read(), WishKind::StopBuild, build.get()).await.unwrap().unwrap();
+    assert_eq!(wish.reason.as_deref(), Some("why"));
+    master
+        .data
+        .update(|u| async move {
+            let end = buildguild_data::StepEnd { results: Results::Cancelled, hidden: false, state_string: None };
+            u.finish_step(step, &end).await?;
+            u.finish_build(build, Results::Cancelled, Some("cancelled (why)")).await
+        })
+        .await
+        .unwrap();
+    assert!(wishes::list(test.db.read()).await.unwrap().is_empty());
+    // On what has ended there is no effect.
+    master.data.update(|u| async move { u.stop_build(build, None).await }).await.unwrap();
+    assert!(wishes::list(test.db.read()).await.unwrap().is_empty());
+}
+
+async fn workers_are_paused_and_stopped(test: &TestDb) {
+    let mut master = Master::new(&test.db, "one").await;
+    let worker = master.worker;
+    master.data.update(|u| async move { u.pause_worker(worker, Some("rest")).await }).await.unwrap();
+    let event = master.event("workers/1/state_updated").await;
+    assert!(event.body.get().contains(r#""paused":true,"pause_reason":"rest""#), "{}", event.body);
+    master
+        .data
+        .update(|u| async move {
+            u.unpause_worker(worker).await?;
+            u.stop_worker(worker, None).await?;
+            u.kill_worker(worker, None).await
+        })
+        .await
+        .unwrap();
+    let resource = workers::get(test.db.read(), worker).await.unwrap().unwrap();
+    assert!(!resource.paused && resource.graceful);
+    assert_eq!(wishes::list(test.db.read()).await.unwrap().len(), 2);
+    master.data.update(|u| async move { u.clear_worker_wishes(worker).await }).await.unwrap();
+    assert!(wishes::list(test.db.read()).await.unwrap().is_empty());
+}
+
+buildguild_db::on_both_databases!(
+    a_queued_request_is_cancelled_at_once,
+    stopping_a_running_build_is_a_wish_that_its_end_fulfils,
+    workers_are_paused_and_stopped,
+);

@@ -1,0 +1,9 @@
+//! Updates and what they announce, on both databases, with the publisher at work.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod build;
+mod control;
+mod housekeeping;
+mod relay;
+mod support;
