@@ -233,30 +233,18 @@ impl Session<'_> {
         };
     }
 
-    /// Ends everything that was started for this connection. Requests are read on meanwhile, so that answers to
-    /// running transfers still arrive.
-    async fn wind_up(mut self, mut requests: Requests<MasterRequest>) {
+    /// Ends everything that was started for this connection. It is closed first: whatever still waits for the master
+    /// gives up, so that nothing but the killing of processes takes time.
+    async fn wind_up(mut self, requests: Requests<MasterRequest>) {
         self.lost.cancel();
+        self.rpc.close();
         let tasks = &mut self.tasks;
-        let all_ended = async {
-            let drain = async {
-                while let Ok(Some(request)) = requests.next().await {
-                    drop(request)
-                }
-            };
-            tokio::pin!(drain);
-            let mut drained = false;
-            while !tasks.is_empty() {
-                tokio::select! {
-                    _ = tasks.join_next() => {}
-                    () = &mut drain, if !drained => drained = true,
-                }
-            }
-        };
+        let all_ended = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(WIND_UP, all_ended).await.is_err() {
             tracing::error!(commands = self.tasks.len(), "commands did not end in time");
             self.tasks.shutdown().await;
         }
-        self.rpc.close();
+        // What was answered before still leaves; only now the connection's other end sees it close.
+        drop(requests);
     }
 }

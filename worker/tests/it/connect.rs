@@ -277,3 +277,48 @@ async fn a_master_that_falls_silent_is_noticed() {
     drop(stream);
     assert_eq!(worker.end().await, RunEnd::Stopped);
 }
+
+#[tokio::test]
+async fn the_connection_may_be_encrypted() {
+    use tokio_rustls::rustls::{self, pki_types};
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = pki_types::PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into());
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+    let tls = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, mut sessions) = mpsc::channel(1);
+    let gate = Arc::new(Gate { sessions: sender, refused: AtomicUsize::new(0) });
+    tokio::spawn(async move {
+        while let Ok((stream, peer)) = listener.accept().await {
+            let (tls, acceptor) = (tls.clone(), gate.clone() as Arc<dyn WorkerAcceptor>);
+            tokio::spawn(async move {
+                if let Ok(stream) = tls.accept(stream).await {
+                    let _ = server::serve(stream, peer.to_string(), acceptor, PingOptions::default()).await;
+                }
+            });
+        }
+    });
+    let pem = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(pem.path(), certified.cert.pem()).unwrap();
+    let address = format!("wss://localhost:{port}/worker");
+    // Signed by nobody that is trusted.
+    let worker = start(([127, 0, 0, 1], port).into(), |config| {
+        config.master = address.clone();
+        config.maxretries = Some(0);
+    });
+    assert_eq!(worker.end().await, RunEnd::TooManyRetries);
+    let worker = start(([127, 0, 0, 1], port).into(), |config| {
+        config.master = address.clone();
+        config.tls_ca_file = Some(pem.path().to_path_buf());
+    });
+    let mut session = tokio::time::timeout(DEADLINE, sessions.recv()).await.unwrap().unwrap();
+    attach(&mut session, &[]).await;
+    shut_down(&mut session).await;
+    assert_eq!(worker.end().await, RunEnd::Shutdown);
+}

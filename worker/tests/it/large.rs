@@ -53,7 +53,7 @@ async fn a_hundred_megabytes_arrive_whole_and_in_order() {
     }
     pending.result().await.unwrap();
     // The unfinished last line got a newline.
-    let whole = bytes + usize::from(bytes % (LINE.len() + 1) != 0);
+    let whole = bytes + usize::from(!bytes.is_multiple_of(LINE.len() + 1));
     assert_eq!((seen, rc), (whole, Some(0)));
     let peak = rss_kib("VmHWM");
     println!("{lines} lines in {:?}; resident set before {before} KiB, peak {peak} KiB", started.elapsed());

@@ -24,10 +24,10 @@ async fn silence_is_a_reason_to_kill() {
 
 #[tokio::test]
 async fn output_that_is_not_wanted_is_no_silence() {
-    let line = "for i in 1 2 3 4 5 6 7 8; do echo x; sleep 0.25; done";
+    let line = "for i in 1 2 3 4 5 6 7 8 9 10; do echo x; sleep 0.5; done";
     let told = run(
         |args| {
-            args.timeout_secs = Some(1.0);
+            args.timeout_secs = Some(4.0);
             args.want_stdout = false;
         },
         line,
@@ -61,8 +61,8 @@ async fn lines_are_a_reason_to_kill() {
 #[tokio::test]
 async fn sigterm_comes_first_if_there_is_time_for_it() {
     let soft = |args: &mut ShellArgs| {
-        args.max_time_secs = Some(1.0);
-        args.sigterm_time_secs = Some(5.0);
+        args.max_time_secs = Some(2.0);
+        args.sigterm_time_secs = Some(10.0);
     };
     let line = "trap 'echo got-term; exit 7' TERM; echo ready; while :; do sleep 0.1; done";
     let told = run(soft, line).await;
@@ -72,7 +72,7 @@ async fn sigterm_comes_first_if_there_is_time_for_it() {
     assert_eq!(told.rc(), Some(-1));
     // Ignored: the other signal follows.
     let hard = |args: &mut ShellArgs| {
-        args.max_time_secs = Some(0.5);
+        args.max_time_secs = Some(2.0);
         args.sigterm_time_secs = Some(0.5);
     };
     let told = run(hard, "trap '' TERM; echo ready; while :; do sleep 0.1; done").await;
@@ -83,7 +83,7 @@ async fn sigterm_comes_first_if_there_is_time_for_it() {
 #[tokio::test]
 async fn the_interrupt_signal_is_the_one_asked_for() {
     let interrupt = |args: &mut ShellArgs| {
-        args.max_time_secs = Some(1.0);
+        args.max_time_secs = Some(2.0);
         args.interrupt_signal = "INT".to_owned();
     };
     let told = run(interrupt, "trap 'echo got-int; exit 9' INT; echo ready; while :; do sleep 0.1; done").await;
