@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use broker_adapters::EventHub;
 use buildguild_config::{Evaluators, LoadedFarm};
 use buildguild_data::Data;
+use buildguild_types::farm::ConfigHash;
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -46,8 +47,6 @@ pub struct EngineParts {
     pub basedir: PathBuf,
     /// How often the database is searched for what a lost event would have told.
     pub rescan_interval: Duration,
-    /// How long running builds may take when the master stops.
-    pub drain_timeout: Duration,
     /// Points where a test can pause or kill this process.
     pub hooks: Hooks,
 }
@@ -64,7 +63,8 @@ pub struct Engine {
     rest_tasks: TaskTracker,
     builds: TaskTracker,
     failed: watch::Receiver<Option<&'static str>>,
-    drain_timeout: Duration,
+    /// The configuration that is in force; nothing before the first one is, and while this master is fenced.
+    current: watch::Receiver<Option<ConfigHash>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -120,7 +120,8 @@ impl Engine {
         let (rest, rest_tasks) = (CancellationToken::new(), TaskTracker::new());
         let builds = TaskTracker::new();
 
-        let keeper = Keeper { store, farm, applied: applied_sender, in_force: farm_sender };
+        let (current_sender, current) = watch::channel(None);
+        let keeper = Keeper { store, farm, applied: applied_sender, in_force: farm_sender, current: current_sender };
         let token = rest.clone();
         spawner.spawn(&rest_tasks, &rest, "configuration", async move { keeper.run(&token).await });
 
@@ -154,7 +155,7 @@ impl Engine {
             rest_tasks,
             builds,
             failed,
-            drain_timeout: parts.drain_timeout,
+            current,
         }
     }
 
@@ -183,16 +184,35 @@ impl Engine {
         }
     }
 
-    /// Stops in order: nothing new is started and leases are given back; running builds may end within the drain
-    /// timeout; those that do not lose their worker, so that they end as RETRY and another master does them again.
-    pub async fn drain(&self) {
-        let deadline = Instant::now() + self.drain_timeout;
+    /// Waits until the configuration with this hash is in force on this master. Cancel safe.
+    pub async fn in_force(&self, hash: &ConfigHash) {
+        let mut current = self.current.clone();
+        if current.wait_for(|current| current.as_ref() == Some(hash)).await.is_err() {
+            // The engine has ended; whoever waits learns it from `failed`.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Stops in order: nothing new is started and leases are given back; running builds may end within `timeout`;
+    /// those that do not lose their worker, so that they end as RETRY and another master does them again. Asking again
+    /// with a shorter time is fine.
+    pub async fn drain(&self, timeout: Duration) {
+        let deadline = Instant::now().checked_add(timeout);
         self.intake.cancel();
         self.intake_tasks.close();
         self.builds.close();
         // What was claimed just before still starts; it is among the builds to wait for.
         self.intake_tasks.wait().await;
-        if timeout_at(deadline, self.builds.wait()).await.is_err() {
+        let ended = async {
+            match deadline {
+                Some(deadline) => timeout_at(deadline, self.builds.wait()).await.is_ok(),
+                None => {
+                    self.builds.wait().await;
+                    true
+                }
+            }
+        };
+        if !ended.await {
             tracing::warn!("{} builds did not end in time and are given back", self.builds.len());
         }
         self.execution.close();
@@ -212,6 +232,7 @@ struct Keeper {
     farm: watch::Receiver<Arc<LoadedFarm>>,
     applied: watch::Sender<Arc<Applied>>,
     in_force: watch::Sender<Arc<LoadedFarm>>,
+    current: watch::Sender<Option<ConfigHash>>,
 }
 
 impl Keeper {
@@ -226,13 +247,16 @@ impl Keeper {
             if current.is_none() {
                 // Declared dead, or cut off. What the database knew of this master is void.
                 done = None;
+                self.current.send_replace(None);
             } else if done != wanted {
                 match apply(&self.store, farm).await {
                     Ok(applied) => {
                         let applied = Arc::new(applied);
                         tracing::info!(config = %applied.farm.hash, "configuration {} is in force", applied.farm.hash);
                         self.in_force.send_replace(Arc::clone(&applied.farm));
+                        let hash = applied.farm.hash.clone();
                         self.applied.send_replace(applied);
+                        self.current.send_replace(Some(hash));
                         done = wanted;
                     }
                     Err(error) => {

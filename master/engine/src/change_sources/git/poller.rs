@@ -180,8 +180,13 @@ impl GitPoller {
         let stored = self.parts.store.state(&self.key()).await?;
         let before: Option<Heads> = stored.and_then(|value| serde_json::from_value(value).ok());
         let findings = poll(&mirror, &refs, before.as_ref(), self.config.build_pushes_with_no_commits).await?;
+        let is_first = before.is_none();
         let before = before.unwrap_or_default();
         self.report(&mirror, &functions, &before, &findings).await?;
+        if is_first {
+            let (name, heads) = (self.name.as_str(), refs.len());
+            tracing::info!(changesource.name = name, "first poll of {name}: {heads} heads noted, changes from now on");
+        }
         memory.seen = Some(refs);
         Ok(())
     }

@@ -1,0 +1,418 @@
+//! A master from its start to its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use broker_adapters::memory::MemoryLog;
+use broker_adapters::{EventHub, EventLog, HubOptions};
+use buildguild_config::{Evaluators, LoadedFarm, Settings};
+use buildguild_data::membership::{Membership, Timing};
+use buildguild_data::relay::{self, RelayBell};
+use buildguild_data::{Data, DataParts, Reader, housekeeping};
+use buildguild_db::{Db, SchemaState, state};
+use buildguild_engine::{Engine, EngineParts, hooks::Hooks};
+use buildguild_types::farm::FarmConfig;
+use buildguild_types::time::SystemClock;
+use buildguild_web::{DataBackend, WebOptions, WebParts, WebServer};
+use nix::fcntl::{Flock, FlockArg};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::reload::Reloader;
+use super::{database_options, database_url, evaluators, farm_source, listen, load_farm, say};
+use crate::basedir::Basedir;
+
+/// How many events the in-process log keeps for those who resume.
+const MEMORY_LOG_EVENTS: usize = 65_536;
+
+/// How long the parts that publish and listen may take to end, each.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Signals that a master obeys.
+struct Signals {
+    reload: Signal,
+    stop: Signal,
+    interrupt: Signal,
+    clean_stop: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            reload: signal(SignalKind::hangup())?,
+            stop: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            clean_stop: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// Waits for a signal. Cancel safe: yes, signals that were not received stay pending.
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.reload.recv() => Asked::Reload,
+            _ = self.stop.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.clean_stop.recv() => Asked::CleanStop,
+        }
+    }
+
+    /// Waits for a signal to stop; others are ignored meanwhile. Cancel safe, as [`Signals::next`].
+    async fn stop(&mut self) {
+        while self.next().await != Asked::Stop {}
+    }
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Reload,
+    Stop,
+    CleanStop,
+}
+
+/// Why the main loop ended.
+enum End {
+    /// SIGTERM: running builds get the configured time.
+    Stop,
+    /// SIGUSR1: running builds get all the time they need.
+    CleanStop,
+    /// A part of the master ended although nobody asked it to.
+    Failed(String),
+}
+
+/// Runs a master until a signal ends it.
+///
+/// # Errors
+/// Why it could not start, or which part failed.
+pub(super) async fn run(basedir: &Basedir, settings: &Settings) -> Result<()> {
+    // From the first moment on, so that no signal hits the default action.
+    let mut signals = Signals::listen()?;
+    let parts = tokio::select! {
+        parts = Parts::start(basedir, settings) => parts?,
+        () = signals.stop() => return Ok(()),
+    };
+    parts.serve(basedir, settings, signals).await
+}
+
+/// The running parts, in the order in which they were started.
+struct Parts {
+    db: Db,
+    reading: Db,
+    tasks: JoinSet<&'static str>,
+    /// Ends the publisher, the check-in and the housekeeping: last.
+    base: CancellationToken,
+    /// Ends the web server and the hub.
+    front: CancellationToken,
+    membership: Arc<Membership>,
+    engine: Engine,
+    web: Option<WebServer>,
+    reloader: Reloader,
+    _sqlite: Option<Flock<std::fs::File>>,
+}
+
+impl Parts {
+    async fn start(basedir: &Basedir, settings: &Settings) -> Result<Self> {
+        let evaluators = evaluators(settings)?;
+        let source = farm_source(basedir, settings)?;
+        let loaded = Arc::new(load_farm(&evaluators, &source).await?);
+        let url = database_url(settings, Some(&loaded));
+        let sqlite = lock_sqlite(basedir, &url)?;
+        let options = database_options(basedir, settings, url);
+        let db = Db::connect(&options).await.context("cannot connect to the database")?;
+        check_schema(&db, basedir).await?;
+        // People read through connections of their own: a crawler must not keep the engine waiting for one.
+        let reading = Db::connect(&options).await.context("cannot connect to the database")?;
+
+        let log = event_log(settings)?;
+        let base = CancellationToken::new();
+        let front = base.child_token();
+        let mut tasks = JoinSet::new();
+        let (hub, hub_task) = EventHub::start(Arc::clone(&log), HubOptions::default(), base.clone()).await;
+        tasks.spawn(async move {
+            let _ = hub_task.await;
+            "event hub"
+        });
+        let bell = RelayBell::default();
+        let timing = Timing {
+            check_in_interval: settings.cluster.check_in_interval,
+            expire_after: settings.cluster.expire_after,
+        };
+        let membership = Arc::new(Membership::join(db.clone(), &settings.master.name, timing, bell.clone()).await?);
+        let data = Data::new(DataParts {
+            db: db.clone(),
+            log: Arc::clone(&log),
+            clock: Arc::new(SystemClock),
+            owner: membership.owner(),
+            bell: bell.clone(),
+        });
+        let (publisher, stop) = (relay::run(db.clone(), log, membership.owner(), bell, base.clone()), base.clone());
+        tasks.spawn(async move {
+            publisher.await;
+            debug_assert!(stop.is_cancelled(), "the publisher only ends when told to");
+            "event publisher"
+        });
+        let due = Arc::new(Notify::new());
+        let (member, expired, stop) = (Arc::clone(&membership), Arc::clone(&due), base.clone());
+        tasks.spawn(async move {
+            member.run(stop, move || expired.notify_one()).await;
+            "check-in"
+        });
+        let (keeper, stop, interval) = (data.clone(), base.clone(), settings.cluster.rescan_interval);
+        tasks.spawn(async move {
+            housekeeping::run(keeper, due, interval, stop).await;
+            "housekeeping"
+        });
+
+        let metrics = prometheus::Registry::new();
+        let (farm, farm_receiver) = watch::channel(Arc::clone(&loaded));
+        let engine = start_engine(basedir, settings, &data, &hub, &farm_receiver, &evaluators, &metrics).await?;
+        let addresses = web_addresses(settings, &loaded)?;
+        let (web_farm, web_farm_receiver) = watch::channel(Arc::new(loaded.farm.clone()));
+        let web = if addresses.is_empty() {
+            tracing::info!("no web server: neither web.listen nor c['www']['port'] is set");
+            None
+        } else {
+            Some(start_web(WebStart {
+                addresses,
+                reader: Reader::new(reading.clone(), Some(farm_receiver.clone())),
+                engine: &engine,
+                hub,
+                farm: web_farm_receiver,
+                metrics,
+                session_key: session_key(&db).await?,
+                shutdown: front.clone(),
+            })?)
+        };
+        let reloader = Reloader::new(evaluators, source, farm, web_farm);
+        Ok(Self { db, reading, tasks, base, front, membership, engine, web, reloader, _sqlite: sqlite })
+    }
+
+    /// Obeys signals until one of them, or the failure of a part, ends the master; then ends it in order.
+    async fn serve(mut self, basedir: &Basedir, settings: &Settings, mut signals: Signals) -> Result<()> {
+        let mut sequence = 1;
+        let hash = self.reloader.current();
+        tokio::select! {
+            () = self.engine.in_force(&hash) => {}
+            () = signals.stop() => return self.end(settings, End::Stop, signals).await,
+        }
+        say(basedir, sequence, None);
+        tracing::info!("Buildguild {} is running as {}", env!("CARGO_PKG_VERSION"), settings.master.name);
+        let end = loop {
+            tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::Reload => {
+                        sequence += 1;
+                        let problem = self.reloader.reload(&self.engine).await.err().map(|error| format!("{error:#}"));
+                        match &problem {
+                            None => tracing::info!("the new configuration is in force"),
+                            Some(problem) => tracing::warn!("the configuration before stays in force: {problem}"),
+                        }
+                        say(basedir, sequence, problem);
+                    }
+                    Asked::Stop => break End::Stop,
+                    Asked::CleanStop => break End::CleanStop,
+                },
+                failed = self.engine.failed() => break End::Failed(format!("the engine's {failed}")),
+                ended = self.tasks.join_next() => {
+                    let name = match ended {
+                        Some(Ok(name)) => name.to_owned(),
+                        Some(Err(error)) => error.to_string(),
+                        None => "everything".to_owned(),
+                    };
+                    break End::Failed(name);
+                }
+            }
+        };
+        self.end(settings, end, signals).await
+    }
+
+    /// Ends all parts: first what starts work, then what serves, then what tells of it.
+    async fn end(mut self, settings: &Settings, end: End, mut signals: Signals) -> Result<()> {
+        let drain = match &end {
+            End::Stop => settings.drain_timeout,
+            End::CleanStop => Duration::MAX,
+            End::Failed(_) => Duration::ZERO,
+        };
+        tracing::info!("stopping");
+        tokio::select! {
+            () = self.engine.drain(drain) => {}
+            () = signals.stop() => {
+                tracing::info!("stopping at once");
+                self.engine.drain(Duration::ZERO).await;
+            }
+        }
+        self.front.cancel();
+        if let Some(web) = self.web.take()
+            && tokio::time::timeout(END_TIMEOUT, web.stopped()).await.is_err()
+        {
+            tracing::warn!("the web server took too long to stop");
+        }
+        if let Err(error) = self.membership.leave().await {
+            tracing::warn!(%error, "cannot sign off; the others will notice");
+        }
+        self.base.cancel();
+        let rest = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(END_TIMEOUT, rest).await.is_err() {
+            tracing::warn!("some services took too long to stop");
+        }
+        self.reading.close().await;
+        self.db.close().await;
+        match end {
+            End::Stop | End::CleanStop => Ok(()),
+            End::Failed(what) => bail!("{what} ended unexpectedly"),
+        }
+    }
+}
+
+async fn check_schema(db: &Db, basedir: &Basedir) -> Result<()> {
+    let directory = basedir.path().display();
+    match db.schema_state().await.context("cannot read the database's version")? {
+        SchemaState::Current => Ok(()),
+        SchemaState::Newer { .. } => {
+            bail!("the database is of a newer version of Buildguild; start that version, or restore a backup")
+        }
+        SchemaState::Outdated { .. } => {
+            bail!("the database is not up to date; stop all masters and run: buildguild upgrade-master {directory}")
+        }
+    }
+}
+
+/// SQLite serves one master. The lock is on a file beside the database, so that it holds across directories.
+fn lock_sqlite(basedir: &Basedir, url: &str) -> Result<Option<Flock<std::fs::File>>> {
+    let Some(path) = url.strip_prefix("sqlite:///") else { return Ok(None) };
+    let path = basedir.path().join(format!("{path}.lock"));
+    let file = std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(_) => bail!("another master uses this SQLite database; several masters need PostgreSQL"),
+    }
+}
+
+fn event_log(settings: &Settings) -> Result<Arc<dyn EventLog>> {
+    match settings.broker.url.expose() {
+        "memory:" => Ok(Arc::new(MemoryLog::new(MEMORY_LOG_EVENTS))),
+        other => {
+            let scheme = other.split(':').next().unwrap_or_default();
+            bail!("broker.url: {scheme:?} is not available in this version; allowed is \"memory:\"")
+        }
+    }
+}
+
+async fn start_engine(
+    basedir: &Basedir,
+    settings: &Settings,
+    data: &Data,
+    hub: &EventHub,
+    farm: &watch::Receiver<Arc<LoadedFarm>>,
+    evaluators: &Evaluators,
+    metrics: &prometheus::Registry,
+) -> Result<Engine> {
+    let _ = metrics;
+    let worker_listener = match worker_address(settings, &farm.borrow())? {
+        Some(address) => {
+            let listener =
+                TcpListener::bind(address).await.with_context(|| format!("cannot listen for workers on {address}"))?;
+            tracing::info!("workers may connect to {address}");
+            Some(listener)
+        }
+        None => None,
+    };
+    Ok(Engine::start(EngineParts {
+        data: data.clone(),
+        hub: hub.clone(),
+        farm: farm.clone(),
+        evaluators: evaluators.clone(),
+        worker_listener,
+        basedir: basedir.path().to_path_buf(),
+        rescan_interval: settings.cluster.rescan_interval,
+        hooks: test_hooks()?,
+    }))
+}
+
+/// Points where a test pauses or kills this process. Only debug builds listen.
+fn test_hooks() -> Result<Hooks> {
+    if !cfg!(debug_assertions) {
+        return Ok(Hooks::none());
+    }
+    match std::env::var("BUILDGUILD_TEST_HOOK") {
+        Ok(text) => Hooks::parse(&text).context("BUILDGUILD_TEST_HOOK"),
+        Err(_) => Ok(Hooks::none()),
+    }
+}
+
+fn worker_address(settings: &Settings, loaded: &LoadedFarm) -> Result<Option<SocketAddr>> {
+    if let Some(text) = &settings.worker_listen {
+        return Ok(listen::from_setting("worker.listen", text)?.first().copied());
+    }
+    let protocol = "msgpack_experimental_v7";
+    if loaded.farm.protocols.contains_key("pb") {
+        tracing::warn!("c['protocols']['pb'] is not served: workers connect with --protocol={protocol}");
+    }
+    match loaded.farm.protocols.get(protocol).and_then(|options| options.get("port")) {
+        Some(port) => Ok(Some(listen::from_farm(&format!("c['protocols']['{protocol}']['port']"), port)?)),
+        None => Ok(None),
+    }
+}
+
+fn web_addresses(settings: &Settings, loaded: &LoadedFarm) -> Result<Vec<SocketAddr>> {
+    match (&settings.web_listen, &loaded.farm.www.port) {
+        (Some(text), _) => listen::from_setting("web.listen", text),
+        (None, Some(port)) => Ok(vec![listen::from_farm("c['www']['port']", port)?]),
+        (None, None) => Ok(Vec::new()),
+    }
+}
+
+/// What the web server is started with.
+struct WebStart<'a> {
+    addresses: Vec<SocketAddr>,
+    reader: Reader,
+    engine: &'a Engine,
+    hub: EventHub,
+    farm: watch::Receiver<Arc<FarmConfig>>,
+    metrics: prometheus::Registry,
+    session_key: Vec<u8>,
+    shutdown: CancellationToken,
+}
+
+fn start_web(start: WebStart<'_>) -> Result<WebServer> {
+    let web = WebServer::start(WebParts {
+        listen: start.addresses,
+        backend: Arc::new(DataBackend::new(start.reader, super::control::calls(start.engine.control()))),
+        hub: start.hub,
+        farm: start.farm,
+        workers: Some(start.engine.acceptor()),
+        metrics: start.metrics,
+        session_key: start.session_key,
+        options: WebOptions::default(),
+        shutdown: start.shutdown,
+    })
+    .context("cannot start the web server")?;
+    for address in web.addresses() {
+        tracing::info!("the page and REST are on http://{address}/");
+    }
+    Ok(web)
+}
+
+/// The key that signs session cookies: made once, the same for all masters.
+async fn session_key(db: &Db) -> Result<Vec<u8>> {
+    let proposal = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(|part| part.simple().to_string()).concat();
+    let key = db
+        .write(|tx| {
+            let proposal = proposal.clone();
+            async move {
+                let object = state::object_id(&tx, "www", "buildguild.web").await?;
+                state::atomic_create(&tx, object, "session_secret", &proposal.into()).await
+            }
+        })
+        .await
+        .context("cannot read the key of the sessions")?;
+    match key.as_str() {
+        Some(text) => Ok(text.as_bytes().to_vec()),
+        None => bail!("the database's session secret is no text"),
+    }
+}
