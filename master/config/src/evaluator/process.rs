@@ -92,7 +92,7 @@ impl Process {
         }
         let mut body = vec![0; length];
         self.stdout.read_exact(&mut body).await?;
-        Ok(serde_json::from_slice(&body)?)
+        serde_json::from_slice(&body).map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e))
     }
 
     async fn cause_of_death(&mut self, error: &std::io::Error) -> ExchangeError {
@@ -101,6 +101,9 @@ impl Process {
             return ExchangeError::Stale;
         }
         let _ = self.child.start_kill();
+        if error.kind() == std::io::ErrorKind::InvalidData {
+            return ExchangeError::Died(format!("its answer cannot be read: {error}"));
+        }
         match self.child.wait().await {
             Ok(status) => match status.signal() {
                 Some(nix::libc::SIGABRT) => ExchangeError::Died("out of memory, or aborted".to_owned()),

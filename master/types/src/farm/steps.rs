@@ -167,6 +167,7 @@ pub struct ShellConfig {
     /// `initialStdin`
     pub initial_stdin: Option<Renderable>,
     /// `decodeRC`: exit code to result.
+    #[serde(with = "exit_codes")]
     pub decode_rc: BTreeMap<i64, Results>,
 }
 
@@ -248,4 +249,50 @@ pub struct GitConfig {
     pub env: Option<Renderable>,
     /// `logEnviron`
     pub log_environ: bool,
+}
+
+/// Exit codes as a list of pairs: keys that are numbers do not survive within a tagged enum.
+mod exit_codes {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::results::Results;
+
+    pub(super) fn serialize<S: Serializer>(codes: &BTreeMap<i64, Results>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(codes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<i64, Results>, D::Error> {
+        Ok(Vec::<(i64, Results)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_step_survives_json() {
+        let shell = ShellConfig {
+            command: Renderable::literal("true"),
+            env: None,
+            want_stdout: true,
+            want_stderr: true,
+            use_pty: false,
+            logfiles: None,
+            lazy_logfiles: false,
+            timeout_secs: None,
+            max_time_secs: None,
+            max_lines: None,
+            log_environ: true,
+            interrupt_signal: "KILL".to_owned(),
+            sigterm_time_secs: None,
+            initial_stdin: None,
+            decode_rc: [(0, Results::Success), (3, Results::Warnings)].into(),
+        };
+        let step = StepKind::Shell(Box::new(shell));
+        let text = serde_json::to_string(&step).expect("serialises");
+        assert_eq!(serde_json::from_str::<StepKind>(&text).expect("parses"), step);
+    }
 }
