@@ -80,6 +80,11 @@ impl Execution {
         &self.workers
     }
 
+    /// Whether workers are admitted now, and its changes.
+    pub fn is_open(&self) -> watch::Receiver<bool> {
+        self.open.subscribe()
+    }
+
     /// Takes no further connections; those that there are stay.
     pub fn close(&self) {
         self.open.send_replace(false);

@@ -49,6 +49,20 @@ pub struct Scene {
 impl Scene {
     /// A farm whose only builder has these steps.
     pub async fn new(steps: Vec<StepConfig>) -> Self {
+        let scene = Self::start(steps, WorkerKind::Local { workdir: None }).await;
+        scene.worker_connected().await;
+        scene
+    }
+
+    /// The same, whose worker has to come from outside.
+    pub async fn without_worker(steps: Vec<StepConfig>) -> Self {
+        let scene = Self::start(steps, WorkerKind::Remote { password: Renderable::literal("secret") }).await;
+        let mut open = scene.execution.is_open();
+        tokio::time::timeout(DEADLINE, open.wait_for(|open| *open)).await.expect("in time").expect("it lives");
+        scene
+    }
+
+    async fn start(steps: Vec<StepConfig>, kind: WorkerKind) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let url = format!("sqlite:///{}", directory.path().join("state.sqlite").display());
         let db = Db::connect(&DbOptions::new(url)).await.expect("connects");
@@ -62,7 +76,7 @@ impl Scene {
         std::mem::forget(membership);
         let data = Data::new(DataParts { db, log, clock: Arc::new(SystemClock), owner, bell });
         let farm = FarmConfig {
-            workers: vec![worker("w")],
+            workers: vec![worker("w", kind)],
             builders: vec![builder("b", steps)],
             properties: BTreeMap::from([("everywhere".to_owned(), json!("global"))]),
             ..FarmConfig::default()
@@ -100,9 +114,7 @@ impl Scene {
             let (execution, shutdown) = (Arc::clone(&execution), shutdown.clone());
             async move { execution.serve(None, shutdown).await }
         });
-        let scene = Self { data, execution, farm, directory, builder: synced.ids["b"], shutdown, serving };
-        scene.worker_connected().await;
-        scene
+        Self { data, execution, farm, directory, builder: synced.ids["b"], shutdown, serving }
     }
 
     pub async fn worker_connected(&self) {
@@ -178,10 +190,10 @@ impl Scene {
     }
 }
 
-fn worker(name: &str) -> WorkerConfig {
+fn worker(name: &str, kind: WorkerKind) -> WorkerConfig {
     WorkerConfig {
         name: name.to_owned(),
-        kind: WorkerKind::Local { workdir: None },
+        kind,
         max_builds: Some(1),
         notify_on_missing: Vec::new(),
         missing_timeout_secs: 3600,
