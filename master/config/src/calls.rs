@@ -33,11 +33,23 @@ impl CallArgs {
     }
 }
 
-/// An array is the list of positional arguments; anything else is the only one.
+/// An array is the list of positional arguments, an object with nothing but `args` and `kwargs` is
+/// both, anything else is the only argument.
 impl From<Value> for CallArgs {
     fn from(value: Value) -> Self {
         match value {
             Value::Array(args) => Self { args, ..Self::default() },
+            Value::Object(mut fields)
+                if fields.contains_key("args") && fields.keys().all(|k| k == "args" || k == "kwargs") =>
+            {
+                let args = fields.remove("args").unwrap_or_default();
+                let kwargs = fields.remove("kwargs").unwrap_or_default();
+                Self {
+                    scope: None,
+                    args: args.as_array().cloned().unwrap_or_default(),
+                    kwargs: kwargs.as_object().cloned().unwrap_or_default(),
+                }
+            }
             other => Self { args: vec![other], ..Self::default() },
         }
     }

@@ -2,18 +2,22 @@
 
 mod calls;
 mod diagnostic;
+mod diff;
 mod evaluator;
 mod farm;
 mod lang;
 mod loaded;
+mod sample;
 mod schema;
 mod settings;
 mod source;
 
 pub use calls::CallArgs;
 pub use diagnostic::{Diagnostic, Place, Severity, render_all};
-pub use evaluator::{EvaluatorError, EvaluatorOptions, Evaluators, run_evaluator};
+pub use diff::{FarmDiff, KindDiff};
+pub use evaluator::{EvaluatorError, EvaluatorOptions, Evaluators, run_evaluator, run_evaluator_on};
 pub use loaded::{CallError, LoadedFarm, StepAdvance, StepEffect};
+pub use sample::{SAMPLE_CONFIG, sample_settings};
 pub use settings::{
     BrokerSettings, ClusterSettings, DatabaseSettings, ENV_PREFIX, EffectiveSetting, EvaluatorSettings, FarmSettings,
     LogFormat, MasterSettings, Origin, Secret, Settings, SettingsError, TelemetrySettings,

@@ -1,13 +1,13 @@
 //! Calls of functions of the configuration.
 
 use async_trait::async_trait;
-use buildguild_config::{CallError, Evaluators, StepAdvance};
+use buildguild_config::{CallArgs, CallError, Evaluators, StepAdvance};
 use buildguild_types::{
     farm::ConfigHash,
     pyrepr,
     render::{CallableRef, Renderable},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::render::{Call, CallFailed, Calls};
 
@@ -62,19 +62,10 @@ pub(crate) fn is_transient(error: &CallError) -> bool {
 #[async_trait]
 impl Calls for Functions {
     async fn call(&self, function: &CallableRef, call: Call) -> Result<Renderable, CallFailed> {
-        let mut args: Vec<Value> = call.scope.into_iter().collect();
-        args.extend(call.args);
-        let args = json!({"args": args, "kwargs": call.kwargs});
-        let returned = self
-            .evaluators
-            .call(&self.version, function, args)
+        let args = CallArgs { scope: call.scope, args: call.args, kwargs: call.kwargs };
+        self.evaluators
+            .call_renderable(&self.version, function, args)
             .await
-            .map_err(|error| CallFailed { transient: is_transient(&error), message: error.to_string() })?;
-        // A function may return a renderable, which the evaluator writes in the form of the farm model.
-        let is_renderable = returned.as_object().is_some_and(|fields| fields.contains_key("kind"));
-        match is_renderable.then(|| serde_json::from_value(returned.clone())) {
-            Some(Ok(renderable)) => Ok(renderable),
-            _ => Ok(Renderable::literal(returned)),
-        }
+            .map_err(|error| CallFailed { transient: is_transient(&error), message: error.to_string() })
     }
 }

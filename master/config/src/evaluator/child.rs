@@ -28,11 +28,20 @@ pub enum EvaluatorError {
     Panicked,
 }
 
-/// Serves requests until the input ends. This is all that `buildguild evaluator` does.
+/// Serves a master over standard input and output until the input ends. This is all that
+/// `buildguild evaluator` does.
 ///
 /// # Errors
 /// If the master's side breaks.
-pub fn run_evaluator(
+pub fn run_evaluator() -> Result<(), EvaluatorError> {
+    run_evaluator_on(std::io::stdin(), std::io::stdout())
+}
+
+/// The same over other streams.
+///
+/// # Errors
+/// If the master's side breaks.
+pub fn run_evaluator_on(
     input: impl Read + Send + 'static,
     output: impl Write + Send + 'static,
 ) -> Result<(), EvaluatorError> {

@@ -18,7 +18,7 @@ use buildguild_types::render::{CallableRef, Renderable};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-pub use self::child::{EvaluatorError, run_evaluator};
+pub use self::child::{EvaluatorError, run_evaluator, run_evaluator_on};
 use self::process::{ExchangeError, Process};
 use self::protocol::{Answer, Request};
 use crate::calls::CallArgs;

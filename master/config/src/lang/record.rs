@@ -52,12 +52,40 @@ impl Record {
     }
 
     fn field<'v>(&self, name: &str, heap: Heap<'v>) -> Option<Value<'v>> {
-        let value = self.fields.get(name)?;
+        let Some(value) = self.fields.get(name) else {
+            return self.alias(name, heap);
+        };
         // `request.properties.getProperty(...)`: the properties are a record of their own.
         if name == "properties" {
             return Some(heap.alloc(properties_record(value)));
         }
+        // `step.build.getProperty(...)`: a step and its build have the same properties.
+        if let (Json::Object(inner), Some(properties)) = (value, self.fields.get("properties"))
+            && name == "build"
+            && !inner.contains_key("properties")
+        {
+            let mut fields = inner.clone();
+            fields.insert("properties".to_owned(), properties.clone());
+            return Some(heap.alloc(Record { fields }));
+        }
         Some(to_starlark(value, true, heap))
+    }
+
+    /// Buildbot's names for what the API calls otherwise.
+    fn alias<'v>(&self, name: &str, heap: Heap<'v>) -> Option<Value<'v>> {
+        let has = |field: &str| self.fields.contains_key(field);
+        let field = match name {
+            // A worker of a builder and the worker are the same here.
+            "worker" if has("workername") => return Some(heap.alloc(self.clone())),
+            "who" => "author",
+            "when" => "when_timestamp",
+            "submittedAt" => "submitted_at",
+            "id" if has("buildrequestid") => "buildrequestid",
+            "number" if has("changeid") => "changeid",
+            "buildername" if has("builder") => "builder",
+            _ => return None,
+        };
+        self.fields.get(field).map(|value| to_starlark(value, true, heap))
     }
 }
 

@@ -122,7 +122,12 @@ pub(crate) fn set_fields(ctx: &Json) {
 }
 
 fn field<'v>(name: &str, heap: Heap<'v>) -> Option<Value<'v>> {
-    FIELDS.with(|f| f.borrow().get(name).map(|v| to_starlark(v, true, heap)))
+    FIELDS.with(|fields| {
+        let fields = fields.borrow();
+        // The step's own name and class stand under `step`.
+        let value = fields.get(name).or_else(|| fields.get("step")?.get(name))?;
+        Some(to_starlark(value, true, heap))
+    })
 }
 
 /// A method of the step, or of a log of it.
