@@ -1,10 +1,13 @@
 //! A build from its first to its last transaction.
 
 use buildguild_db::DbError;
+use buildguild_types::pyrepr;
 use buildguild_types::results::Results;
+use serde_json::json;
 
 use super::context::BuildContext;
 use super::{execute_step, summary};
+use crate::render::{Call, RenderError};
 use crate::workers::WorkerLost;
 
 /// Runs the steps of a build whose row and preparation step exist, and ends it.
@@ -13,6 +16,11 @@ use crate::workers::WorkerLost;
 /// If something could not be stored, because the claim was lost or the database refuses: nothing more may be written.
 pub(crate) async fn execute(build: &mut BuildContext) -> Result<Results, DbError> {
     let mut ending = Ending::default();
+    match is_wanted(build).await {
+        Ok(true) => {}
+        Ok(false) => return end_unprepared(build, Results::Skipped, "build skipped").await,
+        Err(error) => return end_unprepared(build, Results::Exception, &format!("exception {error}")).await,
+    }
     match prepare(build).await? {
         Ok(()) => run_steps(build, &mut ending).await?,
         Err(WorkerLost) => ending.lost = true,
@@ -40,6 +48,26 @@ struct Ending {
     stopped: Option<String>,
     /// Whether the worker was lost.
     lost: bool,
+}
+
+/// `do_build_if`: whether the build is to be done at all.
+async fn is_wanted(build: &BuildContext) -> Result<bool, RenderError> {
+    let Some(function) = &build.builder.do_build_if else { return Ok(true) };
+    let mut view = build.as_json();
+    if let Some(fields) = view.as_object_mut() {
+        fields.insert("properties".to_owned(), json!(build.properties));
+        fields.insert("sourcestamps".to_owned(), json!(build.sources));
+    }
+    let call = Call { args: vec![view], ..Call::default() };
+    Ok(pyrepr::is_true(&build.call(function, call, false).await?))
+}
+
+/// Ends a build that does not get as far as its worker.
+async fn end_unprepared(build: &mut BuildContext, results: Results, state: &str) -> Result<Results, DbError> {
+    build.recorder.end_preparation(results, "worker not needed", None).await?;
+    build.results = results;
+    build.recorder.finish_build(results, &summary::tidy(state), &build.unsaved).await?;
+    Ok(results)
 }
 
 /// Makes sure that the worker is there. Its loss here is seen in the step `worker_preparation`.
