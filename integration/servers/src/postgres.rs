@@ -16,7 +16,7 @@ pub struct Postgres {
     port: u16,
     programs: PathBuf,
     // Removed after the server has ended: fields drop in order.
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// How much a server cares for what it was told.
@@ -79,7 +79,7 @@ impl Postgres {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // SIGQUIT is PostgreSQL's immediate shutdown: nothing here has to survive.
         let server = Owned::spawn(command, "QUIT")?;
-        let mut postgres = Self { server, port, programs, _directory: directory };
+        let mut postgres = Self { server, port, programs, directory };
         let probe = postgres.programs.join("pg_isready");
         postgres.server.wait_until("postgres", Duration::from_secs(30), || {
             Command::new(&probe)
@@ -103,6 +103,11 @@ impl Postgres {
     /// The process id of the server, for accounting and for killing it on purpose.
     pub fn pid(&self) -> u32 {
         self.server.pid()
+    }
+
+    /// Everything that it keeps on disk.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Where its client programs are.

@@ -7,6 +7,8 @@
 //! starts one per run, because nextest gives each test its own process); otherwise each process starts its own on first
 //! use.
 
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr};
@@ -105,7 +107,7 @@ impl TestDb {
 /// # Errors
 /// When there is none and none can be started.
 pub async fn postgres_url() -> Result<&'static str, TestDbError> {
-    static SERVER: OnceCell<(String, Option<test_servers::Postgres>)> = OnceCell::const_new();
+    static SERVER: OnceCell<(String, Option<OwnServer>)> = OnceCell::const_new();
     let (url, _) = SERVER
         .get_or_try_init(|| async {
             match std::env::var(POSTGRES_URL_VARIABLE) {
@@ -115,12 +117,37 @@ pub async fn postgres_url() -> Result<&'static str, TestDbError> {
                         .await
                         .map_err(|error| TestDbError::Start(error.to_string()))?
                         .map_err(|error| TestDbError::Start(format!("{error:#}")))?;
-                    Ok::<_, TestDbError>((server.url("postgres"), Some(server)))
+                    let cleaner = clean_up_after(&server)?;
+                    Ok::<_, TestDbError>((
+                        server.url("postgres"),
+                        Some(OwnServer { _server: server, _cleaner: cleaner }),
+                    ))
                 }
             }
         })
         .await?;
     Ok(url)
+}
+
+/// The server of this process. Statics are never dropped: the kernel ends the server with the process, and the cleaner
+/// notices the end by the closing of its input.
+#[derive(Debug)]
+struct OwnServer {
+    _server: test_servers::Postgres,
+    _cleaner: Child,
+}
+
+/// Starts a process that waits for the end of this one and then removes the server's directory.
+fn clean_up_after(server: &test_servers::Postgres) -> Result<Child, std::io::Error> {
+    Command::new("sh")
+        .args(["-c", "cat >/dev/null; while kill -0 \"$2\" 2>/dev/null; do sleep 0.1; done; rm -rf -- \"$1\"", "sh"])
+        .arg(server.directory())
+        .arg(server.pid().to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
 }
 
 /// One connection for administrative statements.

@@ -26,7 +26,7 @@ fn text(number: usize) -> String {
 }
 
 fn maybe(number: usize, value: impl std::fmt::Display) -> String {
-    if number % 3 == 0 { "NULL".to_owned() } else { value.to_string() }
+    if number.is_multiple_of(3) { "NULL".to_owned() } else { value.to_string() }
 }
 
 fn seconds(number: usize) -> i64 {

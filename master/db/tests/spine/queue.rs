@@ -133,7 +133,7 @@ async fn the_last_request_completes_the_buildset_with_the_worst_result(test: &Te
     assert!(complete(1, Results::Success).await.unwrap().buildsets.is_empty());
     // The third was never claimed; the first, which is complete, is left alone.
     let last = db
-        .write(|tx| async move { buildrequests::complete_queued(&tx, ids, Results::Skipped, NOW).await })
+        .write(|tx| async move { buildrequests::complete_queued(&tx, ids, Results::Skipped, owner, NOW).await })
         .await
         .unwrap();
     assert_eq!(last.requests.len(), 1);
