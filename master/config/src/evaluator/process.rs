@@ -100,18 +100,11 @@ impl Process {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             return ExchangeError::Stale;
         }
-<<<<<<< HEAD
-        let _ = self.child.start_kill();
-        if error.kind() == std::io::ErrorKind::InvalidData {
-            return ExchangeError::Died(format!("its answer cannot be read: {error}"));
-        }
-=======
         if error.kind() != std::io::ErrorKind::UnexpectedEof {
             let _ = self.child.start_kill();
-            return ExchangeError::Died(error.to_string());
+            return ExchangeError::Died(format!("its answer cannot be read: {error}"));
         }
         // Its end of the pipe is closed, so it has ended or is about to.
->>>>>>> c8556e3 (Compare config versions by name, write samples, pass a function's scope on)
         match self.child.wait().await {
             Ok(status) => match status.signal() {
                 Some(nix::libc::SIGABRT) => ExchangeError::Died("out of memory, or aborted".to_owned()),
