@@ -31,6 +31,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .route("/health/ready", web::get().to(pages::health_ready))
         .route("/metrics", web::get().to(metrics::show))
         // The page.
+        .route("/avatar", web::get().to(pages::avatar))
         .route("/config", web::get().to(pages::config))
         .route("/robots.txt", web::get().to(pages::robots))
         .service(

@@ -43,6 +43,8 @@ async fn health_metrics_and_robots() {
     let metrics = server.get("/metrics").await.text().await.expect("a body");
     assert!(metrics.contains("buildguild_http_requests_total{route=\"health\",status=\"2xx\"} 2"), "{metrics}");
     assert!(server.get("/robots.txt").await.text().await.expect("a body").contains("Disallow: /"));
+    let avatar = server.get("/avatar?email=dev").await;
+    assert_eq!(avatar.headers()["content-type"], "image/svg+xml");
     assert_eq!(server.get("/no/such/file.js").await.status(), 404);
     assert_eq!(server.get("/index.html").await.status(), 404);
     server.stop().await;
