@@ -13,5 +13,5 @@ mod updates;
 pub use data::{Data, DataParts, Update};
 pub use endpoints::Reader;
 pub use error::{DataError, ErrorKind};
-pub use reply::{Items, Raw, Reply};
+pub use reply::{Items, Raw, Reply, TextItems};
 pub use updates::{SchedulerBatch, StartBuild, StateKey, StepEnd};

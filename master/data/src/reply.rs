@@ -13,6 +13,8 @@ use crate::error::DataError;
 pub enum Reply {
     /// Resources, as the API's JSON.
     Items(Items),
+    /// Resources, as the text of the API's JSON: the same as [`Reply::Items`], where nothing needed to look into them.
+    Text(TextItems),
     /// A download: the text of a log, or the value of a piece of build data.
     Raw(Raw),
 }
@@ -22,6 +24,12 @@ impl Reply {
     pub fn into_items(self) -> Option<Items> {
         match self {
             Self::Items(items) => Some(items),
+            // The text was written as JSON a moment ago.
+            Self::Text(text) => serde_json::from_str(&text.items).ok().map(|items| Items {
+                plural: text.plural,
+                items,
+                total: text.total,
+            }),
             Self::Raw(_) => None,
         }
     }
@@ -50,6 +58,17 @@ impl Items {
         body.insert("meta".to_owned(), meta);
         Value::Object(body)
     }
+}
+
+/// Resources of one type, as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextItems {
+    /// The plural name of the resource type.
+    pub plural: &'static str,
+    /// The resources: a JSON list.
+    pub items: String,
+    /// As [`Items::total`].
+    pub total: Option<u64>,
 }
 
 /// A download.

@@ -38,6 +38,15 @@ pub enum Answer {
         /// `meta.total`; `None` for a single resource.
         total: Option<u64>,
     },
+    /// Resources of one type as text, which is sent as it is.
+    Text {
+        /// The plural name of the type.
+        plural: &'static str,
+        /// The resources: a JSON list.
+        items: String,
+        /// `meta.total`.
+        total: Option<u64>,
+    },
     /// A download.
     Raw {
         /// The media type.

@@ -24,7 +24,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use crate::error::DataError;
-use crate::reply::{Items, Raw, Reply};
+use crate::reply::{Items, Raw, Reply, TextItems};
 use path::Args;
 use plan::Plan;
 use table::{ENDPOINTS, Endpoint};
@@ -122,8 +122,8 @@ impl Reader {
     }
 
     async fn list(&self, resource: &'static Resource, scopes: &[Scope], spec: &ResultSpec) -> Result<Reply, DataError> {
-        let page = query::list(self.db.read(), resource, scopes, spec).await?;
-        Ok(Reply::Items(Items { plural: resource.plural, items: page.items, total: Some(page.total) }))
+        let page = query::list_text(self.db.read(), resource, scopes, spec).await?;
+        Ok(Reply::Text(TextItems { plural: resource.plural, items: page.items, total: Some(page.total) }))
     }
 
     /// The id of a build, if it exists.

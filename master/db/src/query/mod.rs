@@ -22,7 +22,7 @@ pub mod resources;
 mod scope;
 mod sql;
 
-use sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
+use sea_orm::{ConnectionTrait, DatabaseBackend, QueryResult, Statement};
 use serde_json::{Map, Value};
 
 use buildguild_types::spec::{Filter, ResultSpec};
@@ -53,6 +53,15 @@ pub struct Page {
     pub total: u64,
 }
 
+/// One page of a collection as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextPage {
+    /// The resources: a JSON list.
+    pub items: String,
+    /// As [`Page::total`].
+    pub total: u64,
+}
+
 /// The items of `resource` within `scopes` that `spec` asks for.
 ///
 /// # Errors
@@ -63,32 +72,66 @@ pub async fn list<C: ConnectionTrait>(
     scopes: &[Scope],
     spec: &ResultSpec,
 ) -> Result<Page, QueryError> {
+    let (selection, rows) = rows(connection, resource, scopes, spec).await?;
+    let items = selection.decode(connection, &rows).await?;
+    Ok(Page { items, total: total(connection, resource, scopes, spec, rows.len() as u64).await? })
+}
+
+/// As [`list`], with the items as JSON text: for answers that are sent as they are.
+///
+/// # Errors
+/// As [`list`].
+pub async fn list_text<C: ConnectionTrait>(
+    connection: &C,
+    resource: &'static Resource,
+    scopes: &[Scope],
+    spec: &ResultSpec,
+) -> Result<TextPage, QueryError> {
+    let (selection, rows) = rows(connection, resource, scopes, spec).await?;
+    let items = selection.write(connection, &rows).await?;
+    Ok(TextPage { items, total: total(connection, resource, scopes, spec, rows.len() as u64).await? })
+}
+
+/// The rows of a page, and what is to be made of them.
+async fn rows<'a, C: ConnectionTrait>(
+    connection: &C,
+    resource: &'static Resource,
+    scopes: &[Scope],
+    spec: &'a ResultSpec,
+) -> Result<(Selection<'a>, Vec<QueryResult>), QueryError> {
     let selection = Selection::new(resource, &spec.fields, &spec.properties)?;
     let statement = statement(connection.get_database_backend(), resource, scopes, spec)?;
     let rows = if spec.limit == Some(0) { Vec::new() } else { connection.query_all_raw(statement).await? };
-    let found = rows.len() as u64;
-    if found > MAX_ITEMS {
+    if rows.len() as u64 > MAX_ITEMS {
         return Err(QueryError::TooManyItems);
     }
-    let items = selection.decode(connection, &rows).await?;
+    Ok((selection, rows))
+}
 
+/// How many items match, when the page has `found` of them.
+async fn total<C: ConnectionTrait>(
+    connection: &C,
+    resource: &'static Resource,
+    scopes: &[Scope],
+    spec: &ResultSpec,
+    found: u64,
+) -> Result<u64, QueryError> {
     let paged = spec.limit.is_some() || spec.offset.is_some();
     let offset = spec.offset.unwrap_or(0);
     let complete_page = found > 0 || offset == 0;
-    let total = if !paged || resource.totals == Totals::Page {
-        found
-    } else if complete_page && spec.limit.is_none_or(|limit| found < limit) {
+    if !paged || resource.totals == Totals::Page {
+        return Ok(found);
+    }
+    if complete_page && spec.limit.is_none_or(|limit| found < limit) {
         // The page ends where the collection ends, so nothing needs to be counted.
-        offset + found
-    } else {
-        let mut sql = Sql::new(connection.get_database_backend());
-        sql.push("SELECT COUNT(*)");
-        push_condition(&mut sql, resource, scopes, &spec.filters)?;
-        let row = connection.query_one_raw(sql.into_statement()).await?;
-        let count: i64 = row.map_or(Ok(0), |row| row.try_get_by_index(0))?;
-        u64::try_from(count).unwrap_or(0)
-    };
-    Ok(Page { items, total })
+        return Ok(offset + found);
+    }
+    let mut sql = Sql::new(connection.get_database_backend());
+    sql.push("SELECT COUNT(*)");
+    push_condition(&mut sql, resource, scopes, &spec.filters)?;
+    let row = connection.query_one_raw(sql.into_statement()).await?;
+    let count: i64 = row.map_or(Ok(0), |row| row.try_get_by_index(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// The statement by which [`list`] gets the rows of a page: what `EXPLAIN` is to be asked about.

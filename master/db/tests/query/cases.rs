@@ -23,7 +23,11 @@ on_both_databases!(
 );
 
 async fn list(test: &TestDb, resource: &'static Resource, scopes: &[Scope], spec: &ResultSpec) -> Page {
-    query::list(test.db.read(), resource, scopes, spec).await.expect("lists")
+    let page = query::list(test.db.read(), resource, scopes, spec).await.expect("lists");
+    let text = query::list_text(test.db.read(), resource, scopes, spec).await.expect("lists");
+    let items: Vec<Value> = serde_json::from_str(&text.items).expect("JSON");
+    assert_eq!((items, text.total), (page.items.clone(), page.total), "the same as text");
+    page
 }
 
 async fn ids(test: &TestDb, resource: &'static Resource, scope: Scope) -> Vec<i64> {

@@ -30,6 +30,7 @@ async fn read(request: &HttpRequest, state: &AppState, path: &[&str]) -> Result<
         .map_err(|_elapsed| ApiError::TimedOut)??;
     Ok(match answer {
         Answer::Items { plural, items, total } => respond::items(request, plural, &items, total),
+        Answer::Text { plural, items, total } => respond::text_items(request, plural, &items, total),
         Answer::Raw { mime_type, filename, body } => download(&mime_type, filename.as_deref(), body),
     })
 }

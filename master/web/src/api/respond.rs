@@ -32,6 +32,27 @@ pub(super) fn items(request: &HttpRequest, plural: &'static str, items: &[Value]
     json(request, StatusCode::OK, &Body { plural, items, total })
 }
 
+/// Resources that are JSON text already.
+pub(super) fn text_items(request: &HttpRequest, plural: &'static str, items: &str, total: Option<u64>) -> HttpResponse {
+    if !wants_json(request) {
+        // People are few and patient.
+        let items = serde_json::from_str::<Vec<Value>>(items).unwrap_or_default();
+        return self::items(request, plural, &items, total);
+    }
+    let mut text = String::with_capacity(items.len() + plural.len() + 48);
+    text.push_str("{\"");
+    text.push_str(plural);
+    text.push_str("\":");
+    text.push_str(items);
+    text.push_str(",\"meta\":{");
+    if let Some(total) = total {
+        text.push_str("\"total\":");
+        text.push_str(&total.to_string());
+    }
+    text.push_str("}}");
+    HttpResponse::Ok().content_type(COMPACT).body(text)
+}
+
 struct Body<'a> {
     plural: &'static str,
     items: &'a [Value],

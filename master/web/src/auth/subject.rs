@@ -9,6 +9,9 @@ use crate::{Answer, Backend, ReadError};
 async fn one(backend: &dyn Backend, path: &[&str]) -> Result<Option<Value>, ReadError> {
     match backend.get(path, &ResultSpec::default()).await {
         Ok(Answer::Items { items, .. }) => Ok(items.into_iter().next()),
+        Ok(Answer::Text { items, .. }) => {
+            Ok(serde_json::from_str::<Vec<Value>>(&items).unwrap_or_default().into_iter().next())
+        }
         Ok(Answer::Raw { .. }) | Err(ReadError::NotFound(_) | ReadError::NoSuchPath(_)) => Ok(None),
         Err(error) => Err(error),
     }
