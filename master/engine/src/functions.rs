@@ -29,7 +29,7 @@ impl Functions {
     /// # Errors
     /// If it failed, took too long, or no evaluator could be had.
     pub(crate) async fn call(&self, function: &CallableRef, args: Vec<Value>) -> Result<Value, CallError> {
-        self.evaluators.call(&self.version, function, Value::Array(args)).await
+        self.evaluators.call(&self.version, function, CallArgs::positional(args)).await
     }
 
     /// Runs a step function from the top with the journal's answers, up to its next effect.

@@ -9,6 +9,8 @@ pub(crate) mod collapse;
 mod collapser;
 pub mod handover;
 mod service;
+#[cfg(test)]
+mod tests;
 mod views;
 
 pub(crate) use service::Distributor;

@@ -13,17 +13,22 @@ pub(crate) fn builder(id: BuilderId, config: &BuilderConfig) -> Value {
 /// A request with the properties of its buildset.
 pub(crate) fn request(request: &BuildRequest, properties: Option<&Properties>) -> Value {
     let mut view = json!(request);
-    if let (Some(fields), Some(properties)) = (view.as_object_mut(), properties) {
-        fields.insert("properties".to_owned(), json!(properties));
+    if let Some(fields) = view.as_object_mut() {
+        // Names that Buildbot's `BuildRequest` has.
+        fields.insert("id".to_owned(), json!(request.buildrequestid));
+        fields.insert("submittedAt".to_owned(), json!(request.submitted_at));
+        if let Some(properties) = properties {
+            fields.insert("properties".to_owned(), json!(properties));
+        }
     }
     view
 }
 
-/// A worker.
+/// A worker, as Buildbot's `WorkerForBuilder` shows it.
 pub(crate) fn worker(worker: &FreeWorker) -> Value {
     json!({
         "name": worker.name,
-        "workername": worker.name,
+        "worker": {"workername": worker.name, "name": worker.name},
         "workerid": worker.worker_id,
         "running_builds": worker.running_builds,
     })

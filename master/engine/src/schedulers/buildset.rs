@@ -7,7 +7,7 @@ use buildguild_db::{
     sourcestamps::NewSourceStamp,
 };
 use buildguild_types::{
-    farm::{OrCallable, SchedulerConfig, SchedulerKind},
+    farm::{OrCallable, SchedulerConfig, SchedulerKind, filter::change_view},
     ids::BuilderId,
     properties::Properties,
     pyrepr,
@@ -110,7 +110,7 @@ impl Recipe<'_> {
                 let stamps: Vec<_> = self.changes.iter().map(|c| &c.sourcestamp).collect();
                 let mut kwargs = Map::new();
                 kwargs.insert("sourcestamps".to_owned(), json!(stamps));
-                kwargs.insert("changes".to_owned(), json!(self.changes));
+                kwargs.insert("changes".to_owned(), self.changes.iter().map(change_view).collect());
                 kwargs.insert("files".to_owned(), json!(files));
                 let properties = Properties::new();
                 let scope = self.scope(&properties);
@@ -157,9 +157,9 @@ impl Recipe<'_> {
             None => Ok(0),
             Some(OrCallable::Value(priority)) => Ok(*priority),
             Some(OrCallable::Callable(function)) => {
-                let mut by_codebase: BTreeMap<&str, Vec<&Change>> = BTreeMap::new();
+                let mut by_codebase: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
                 for change in self.changes {
-                    by_codebase.entry(&change.codebase).or_default().push(change);
+                    by_codebase.entry(&change.codebase).or_default().push(change_view(change));
                 }
                 let value = self.functions.call(function, vec![json!(names), json!(by_codebase)]).await?;
                 value.as_i64().ok_or_else(|| SchedulerError::WrongValue {

@@ -16,8 +16,8 @@ async fn all_buildsets(connection: &impl ConnectionTrait) -> Vec<Buildset> {
 
 fn run_singletons(master: &TestMaster) {
     let singletons = Singletons::new(Arc::clone(&master.parts), master.tasks.clone());
-    let never = tokio_util::sync::CancellationToken::new();
-    master.spawn(async move { singletons.run(&never).await });
+    let cancel = master.cancel.clone();
+    master.spawn(async move { singletons.run(&cancel).await });
 }
 
 async fn wait_for_buildsets(test: &TestDb, count: usize) -> Vec<Buildset> {

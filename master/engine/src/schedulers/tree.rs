@@ -12,7 +12,7 @@ use buildguild_db::{Owner, buildsets::NewBuildset};
 use buildguild_types::{
     farm::{
         SchedulerConfig, TreeSchedulerConfig,
-        filter::{CompiledFilter, Verdict},
+        filter::{CompiledFilter, Verdict, change_view},
     },
     ids::{BuilderId, ChangeId, SchedulerId},
     render::CallableRef,
@@ -247,7 +247,7 @@ impl TreeScheduler {
             }
         }
         let important = match &self.tree.file_is_important {
-            Some(function) => self.ask(functions, function, json!(change)).await?,
+            Some(function) => self.ask(functions, function, change_view(change)).await?,
             None => true,
         };
         Ok(match (important, self.tree.only_important) {

@@ -51,7 +51,7 @@ impl Singletons {
         loop {
             let current = *owner.borrow_and_update();
             farm.mark_unchanged();
-            if let Err(error) = self.pass(&mut state, current).await {
+            if let Err(error) = self.pass(&mut state, current, cancel).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "taking leases failed: {error}");
             }
             tokio::select! {
@@ -67,7 +67,7 @@ impl Singletons {
         self.stop(&mut state, &keys).await;
     }
 
-    async fn pass(&self, state: &mut State, owner: Option<Owner>) -> Result<(), DbError> {
+    async fn pass(&self, state: &mut State, owner: Option<Owner>, root: &CancellationToken) -> Result<(), DbError> {
         let farm = self.parts.farm();
         let wanted: BTreeMap<Key, Wanted> = Wanted::of(&farm.farm).into_iter().map(|w| (w.key(), w)).collect();
         // Services that ended by themselves have lost their lease; others are unwanted, changed, or of an old epoch.
@@ -102,7 +102,7 @@ impl Singletons {
             };
             if free && self.parts.store.acquire_lease(row.lease(), owner).await? {
                 tracing::info!(service = ?key, "running {key:?} here");
-                let cancel = CancellationToken::new();
+                let cancel = root.child_token();
                 let task = {
                     let (parts, wanted, cancel) = (Arc::clone(&self.parts), wanted.clone(), cancel.clone());
                     self.tracker.spawn(async move { wanted.run(parts, row, owner, cancel).await })

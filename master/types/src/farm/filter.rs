@@ -95,14 +95,21 @@ impl CompiledFilter {
             }
         }
         if let Some(function) = &self.function {
-            match serde_json::to_value(change) {
-                Ok(change) => questions.push((function.clone(), change)),
-                // It cannot fail, all keys are texts. If it did, the change could not be shown to the function.
-                Err(_) => return Verdict::No,
-            }
+            questions.push((function.clone(), change_view(change)));
         }
         if questions.is_empty() { Verdict::Yes } else { Verdict::Ask(questions) }
     }
+}
+
+/// A change as functions of the configuration see it: the API's fields, and the names that Buildbot's `Change` has.
+pub fn change_view(change: &Change) -> Value {
+    let mut view = serde_json::json!(change);
+    if let Some(fields) = view.as_object_mut() {
+        fields.insert("who".to_owned(), change.author.as_str().into());
+        fields.insert("when".to_owned(), change.when_timestamp.secs().into());
+        fields.insert("number".to_owned(), change.changeid.get().into());
+    }
+    view
 }
 
 impl Attribute {

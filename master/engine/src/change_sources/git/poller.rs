@@ -1,11 +1,6 @@
 //! The running poller: when to look, what to make of what is found, and how to remember it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use buildguild_config::CallError;
 use buildguild_data::StateKey;
