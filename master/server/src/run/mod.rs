@@ -50,7 +50,7 @@ pub(crate) fn evaluators(settings: &Settings) -> Result<Evaluators> {
 /// # Errors
 /// If the master breaks the protocol.
 pub(crate) fn evaluator() -> Result<ExitCode> {
-    buildguild_config::run_evaluator(std::io::stdin(), std::io::stdout()).context("the evaluator ended")?;
+    buildguild_config::run_evaluator().context("the evaluator ended")?;
     Ok(ExitCode::SUCCESS)
 }
 
