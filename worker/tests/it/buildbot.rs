@@ -123,7 +123,7 @@ impl Buildbot {
                 return value;
             }
             assert!(Instant::now() < end, "{what} did not happen");
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50)); // polls
         }
     }
 

@@ -170,7 +170,7 @@ async fn a_master_that_restarts_gets_its_worker_back() {
         assert!(tokio::time::Instant::now() < end);
         match TcpListener::bind(address).await {
             Ok(free) => again = Some(free),
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await, // polls
         }
     }
     drop(again);

@@ -233,7 +233,7 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
     let end = tokio::time::Instant::now() + DEADLINE;
     while !condition() {
         assert!(tokio::time::Instant::now() < end, "{what} did not happen");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await; // polls
     }
 }
 
