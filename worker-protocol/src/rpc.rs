@@ -53,21 +53,15 @@ impl Default for RpcOptions {
 /// Makes the two halves of a connection's use.
 #[must_use]
 pub fn split<Out: WireRequest, In: WireRequest>(socket: FrameSocket, options: RpcOptions) -> (Rpc<Out>, Requests<In>) {
-    let (closed, closed_here) = watch::channel(false);
+    let (closed, _) = watch::channel(false);
     let shared = Arc::new(Shared {
         state: Mutex::new(State::default()),
         window: Arc::new(Semaphore::new(options.max_open_requests.max(1))),
         closed,
     });
     let rpc = Rpc { shared: shared.clone(), outgoing: socket.outgoing.clone(), _out: PhantomData };
-    let requests = Requests {
-        closed: closed_here,
-        shared,
-        incoming: socket.incoming,
-        outgoing: socket.outgoing,
-        peer: socket.peer,
-        _in: PhantomData,
-    };
+    let requests =
+        Requests { shared, incoming: socket.incoming, outgoing: socket.outgoing, peer: socket.peer, _in: PhantomData };
     (rpc, requests)
 }
 
@@ -200,7 +194,6 @@ impl Pending {
 
 /// The other side's requests.
 pub struct Requests<In> {
-    closed: watch::Receiver<bool>,
     shared: Arc<Shared>,
     incoming: mpsc::Receiver<Bytes>,
     outgoing: mpsc::Sender<Bytes>,
@@ -231,9 +224,10 @@ impl<In: WireRequest> Requests<In> {
     /// If the other side breaks the protocol; the connection is then closed.
     pub async fn next(&mut self) -> Result<Option<Incoming<In>>, RpcError> {
         loop {
+            let mut closed = self.shared.closed.subscribe();
             let frame = tokio::select! {
                 biased;
-                _ = self.closed.wait_for(|closed| *closed) => None,
+                _ = closed.wait_for(|closed| *closed) => None,
                 frame = self.incoming.recv() => frame,
             };
             let Some(frame) = frame else {

@@ -33,7 +33,7 @@ impl MasterAddress {
         format!("{scheme}://{}{}", self.authority(), self.path)
     }
 
-    pub(crate) fn authority(&self) -> String {
+    fn authority(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
         } else {

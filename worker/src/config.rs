@@ -69,9 +69,6 @@ pub struct WorkerConfig {
     /// A PEM file with the authority that signed the master's certificate, beside those of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_ca_file: Option<PathBuf>,
-    /// An HTTP proxy to go through, as `HOST:PORT` or `tcp:HOST:PORT`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proxy: Option<String>,
     /// Seconds of silence after which the master is asked for a sign of life; 0 to not ask.
     #[serde(default = "default_keepalive")]
     pub keepalive: u64,
@@ -128,7 +125,6 @@ impl WorkerConfig {
             password_file: None,
             use_tls: false,
             tls_ca_file: None,
-            proxy: None,
             keepalive: default_keepalive(),
             maxdelay: default_maxdelay(),
             maxretries: None,
@@ -168,7 +164,6 @@ impl WorkerConfig {
     /// If a value makes no sense.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.address()?;
-        self.proxy()?;
         self.umask_bits()?;
         if self.name.is_empty() || self.name.contains(':') {
             return Err(ConfigError::Value(format!("worker name \"{}\" is empty or has a colon", self.name)));
@@ -184,14 +179,6 @@ impl WorkerConfig {
         let mut address: MasterAddress = self.master.parse()?;
         address.tls |= self.use_tls;
         Ok(address)
-    }
-
-    /// The proxy's address.
-    ///
-    /// # Errors
-    /// If it cannot be understood.
-    pub fn proxy(&self) -> Result<Option<MasterAddress>, ConfigError> {
-        Ok(self.proxy.as_deref().map(str::parse).transpose()?)
     }
 
     /// The umask.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{self, pki_types};
@@ -24,9 +24,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a master that was asked for a sign of life has: a stock master may be busy for long.
 const PONG_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// More than any proxy says before it connects.
-const MAX_PROXY_ANSWER: usize = 16 * 1024;
 
 /// Delays between attempts grow by this factor, as the stock worker's do.
 const BACKOFF: f64 = 1.5;
@@ -49,8 +46,6 @@ enum ConnectError {
     Timeout,
     #[error("TCP: {0}")]
     Tcp(#[source] std::io::Error),
-    #[error("proxy answered \"{0}\"")]
-    Proxy(String),
     #[error("TLS: {0}")]
     Tls(#[source] std::io::Error),
     #[error("server name: {0}")]
@@ -69,7 +64,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
 pub async fn run(config: &WorkerConfig, basedir: &Path, stop: &Stop) -> Result<RunEnd, ConfigError> {
     config.check()?;
     let address = config.address()?;
-    let proxy = config.proxy()?;
     let tls = if address.tls { Some(tls_connector(config, basedir)?) } else { None };
     let basedir = basedir.canonicalize().map_err(|source| ConfigError::Read { path: basedir.to_owned(), source })?;
     let worker = Worker {
@@ -81,7 +75,7 @@ pub async fn run(config: &WorkerConfig, basedir: &Path, stop: &Stop) -> Result<R
     };
     let mut failures: u32 = 0;
     loop {
-        let attempt = connect(&address, proxy.as_ref(), tls.as_ref(), config);
+        let attempt = connect(&address, tls.as_ref(), config);
         let connected = tokio::select! {
             connected = attempt => connected,
             () = stop.asked() => return Ok(RunEnd::Stopped),
@@ -130,20 +124,15 @@ fn delay(failures: u32, maxdelay_secs: u64) -> Duration {
 
 async fn connect(
     address: &MasterAddress,
-    proxy: Option<&MasterAddress>,
     tls: Option<&TlsConnector>,
     config: &WorkerConfig,
 ) -> Result<tokio_tungstenite::WebSocketStream<Box<dyn Transport>>, ConnectError> {
     let password = config.password.as_deref().unwrap_or_default();
     let connecting = async {
-        let first = proxy.unwrap_or(address);
-        let mut tcp = TcpStream::connect((first.host.as_str(), first.port)).await.map_err(ConnectError::Tcp)?;
+        let tcp = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(ConnectError::Tcp)?;
         // Updates are written whole; waiting for more would only delay them.
         if let Err(error) = tcp.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY is not set");
-        }
-        if proxy.is_some() {
-            tunnel(&mut tcp, &address.authority()).await?;
         }
         let stream: Box<dyn Transport> = match tls {
             None => Box::new(tcp),
@@ -155,26 +144,6 @@ async fn connect(
         Ok(client::connect(stream, &address.url(), &config.name, password).await?)
     };
     tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or(Err(ConnectError::Timeout))
-}
-
-/// Asks an HTTP proxy for a connection to the master.
-async fn tunnel(proxy: &mut TcpStream, authority: &str) -> Result<(), ConnectError> {
-    let request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
-    proxy.write_all(request.as_bytes()).await.map_err(ConnectError::Tcp)?;
-    // Byte by byte: what follows the answer belongs to the master.
-    let mut head = Vec::with_capacity(256);
-    while !head.ends_with(b"\r\n\r\n") {
-        if head.len() > MAX_PROXY_ANSWER {
-            return Err(ConnectError::Proxy("an answer without end".to_owned()));
-        }
-        head.push(proxy.read_u8().await.map_err(ConnectError::Tcp)?);
-    }
-    let head = String::from_utf8_lossy(&head);
-    let status = head.lines().next().unwrap_or_default();
-    if status.split(' ').nth(1).is_some_and(|code| code.starts_with('2')) {
-        return Ok(());
-    }
-    Err(ConnectError::Proxy(status.to_owned()))
 }
 
 async fn serve(

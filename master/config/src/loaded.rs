@@ -76,7 +76,7 @@ pub enum CallError {
 
 /// What a step function wants next.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case", tag = "step")]
+#[serde(rename_all = "snake_case")]
 pub enum StepAdvance {
     /// Do this, append the answer to the journal, and advance again.
     Effect {
@@ -92,7 +92,7 @@ pub enum StepAdvance {
 
 /// What a step function can do. The answer of each is journaled.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case", tag = "effect")]
+#[serde(rename_all = "snake_case")]
 pub enum StepEffect {
     /// `ctx.run(command, ...)`: run a command on the worker.
     /// Answer: `{"rc": int, "stdout": str, "stderr": str, "results": int}`.

@@ -23,7 +23,6 @@ pub(super) fn create(args: CreateArgs) -> anyhow::Result<ExitCode> {
     let config = WorkerConfig {
         use_tls: args.use_tls,
         tls_ca_file: args.tls_ca_file.clone(),
-        proxy: args.proxy_connection_string.clone(),
         keepalive: args.keepalive,
         maxdelay: args.maxdelay,
         maxretries: flatten(args.maxretries.clone()),

@@ -83,9 +83,6 @@ struct CreateArgs {
     /// The master as a Twisted endpoint or a URL; overrides MASTER
     #[arg(long)]
     connection_string: Option<String>,
-    /// An HTTP proxy to go through, HOST:PORT
-    #[arg(long)]
-    proxy_connection_string: Option<String>,
     /// The size in bytes at which the log file is rotated
     #[arg(short = 's', long, default_value_t = 10_000_000)]
     log_size: u64,

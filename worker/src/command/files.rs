@@ -9,9 +9,8 @@ use super::{End, glob as pattern};
 use crate::output::{Reporter, Stream};
 use crate::python;
 
-/// The most names that are looked for, and the most bytes of names that are sent: one message has to hold them.
+/// More names than fit into a message are not sent: names of about 60 bytes each.
 const MAX_NAMES: usize = 200_000;
-const MAX_NAME_BYTES: usize = worker_protocol::MAX_MESSAGE_BYTES / 2;
 
 /// Makes directories with their parents; stops at the first that cannot be made.
 pub(super) async fn mkdir(paths: Vec<String>, reporter: &mut Reporter) -> End {
@@ -51,9 +50,6 @@ pub(super) async fn glob(path: String, reporter: &mut Reporter) -> End {
     let search = path.clone();
     match blocking(move || pattern::glob(&search, MAX_NAMES)).await {
         Ok(names) => {
-            if names.iter().map(|name| name.len() + 5).sum::<usize>() > MAX_NAME_BYTES {
-                return failed("glob", &io::Error::from_raw_os_error(nix::libc::E2BIG), &path, reporter);
-            }
             reporter.push(CommandUpdate::Files(names));
             succeeded(reporter)
         }
@@ -77,9 +73,6 @@ pub(super) async fn listdir(path: String, reporter: &mut Reporter) -> End {
     .await;
     match names {
         Ok(names) => {
-            if names.iter().map(|name| name.len() + 5).sum::<usize>() > MAX_NAME_BYTES {
-                return failed("listdir", &io::Error::from_raw_os_error(nix::libc::E2BIG), &path, reporter);
-            }
             reporter.push(CommandUpdate::Files(names));
             succeeded(reporter)
         }

@@ -107,9 +107,7 @@ impl End {
 
 async fn dispatch(command: Command, surroundings: &Surroundings, control: &Control, reporter: &mut Reporter) -> End {
     match command {
-        Command::Shell(mut args) => {
-            // Masters send absolute paths; another one is meant in the worker's directory.
-            args.workdir = surroundings.basedir.join(&args.workdir).to_string_lossy().into_owned();
+        Command::Shell(args) => {
             let env = process::child_environment(&surroundings.environ, &args.env, &args.workdir);
             let outcome = process::run(&ProcessSpec::shell(args, env), control, reporter).await;
             End { failure: outcome.failure, ..End::default() }

@@ -13,10 +13,6 @@ use super::unix_now;
 const LINE_COST: u64 = 16;
 const ITEM_COST: u64 = 20;
 
-/// The longest line and the largest buffer that are used whatever the master says: one message has to hold them.
-const MAX_LINE_LENGTH: u64 = 1024 * 1024;
-const MAX_BUFFER_SIZE: u64 = 4 * 1024 * 1024;
-
 /// Where lines belong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stream {
@@ -50,9 +46,9 @@ impl Reporter {
         Self {
             rpc,
             command_id,
-            buffer_size: settings.buffer_size.min(MAX_BUFFER_SIZE),
+            buffer_size: settings.buffer_size,
             buffer_timeout: timeout.min(Duration::from_secs(3600)),
-            max_line_length: settings.max_line_length.min(MAX_LINE_LENGTH),
+            max_line_length: settings.max_line_length,
             items: Vec::new(),
             cost: 0,
             oldest: None,

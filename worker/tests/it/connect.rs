@@ -322,33 +322,3 @@ async fn the_connection_may_be_encrypted() {
     shut_down(&mut session).await;
     assert_eq!(worker.end().await, RunEnd::Shutdown);
 }
-
-#[tokio::test]
-async fn a_proxy_may_stand_in_between() {
-    let mut listener = listen("127.0.0.1:0").await;
-    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, port) = (listener.address, proxy.local_addr().unwrap().port());
-    let proxying = tokio::spawn(async move {
-        // Refused at first.
-        for answer in ["403 Forbidden", "200 Connection established"] {
-            let (mut near, _) = proxy.accept().await.unwrap();
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(near.read_u8().await.unwrap());
-            }
-            let head = String::from_utf8(head).unwrap();
-            assert!(head.starts_with(&format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n")), "{head}");
-            near.write_all(format!("HTTP/1.1 {answer}\r\nVia: test\r\n\r\n").as_bytes()).await.unwrap();
-            if answer.starts_with("200") {
-                let mut far = tokio::net::TcpStream::connect(address).await.unwrap();
-                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-            }
-        }
-    });
-    let worker = start(address, |config| config.proxy = Some(format!("tcp:127.0.0.1:{port}")));
-    let mut session = listener.next().await;
-    attach(&mut session, &[]).await;
-    shut_down(&mut session).await;
-    assert_eq!(worker.end().await, RunEnd::Shutdown);
-    proxying.await.unwrap();
-}

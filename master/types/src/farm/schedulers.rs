@@ -86,6 +86,7 @@ pub enum SchedulerKind {
 #[serde(default)]
 pub struct TreeSchedulerConfig {
     /// `treeStableTimer`, in seconds; nothing: one buildset for each change.
+    #[serde(deserialize_with = "optional_float")]
     pub tree_stable_timer_secs: Option<f64>,
     /// `change_filter`
     pub change_filter: ChangeFilter,
@@ -225,4 +226,13 @@ pub struct CodebaseParameter {
     pub project: Option<ForceParameter>,
     /// `patch`
     pub patch: Option<ForceParameter>,
+}
+
+/// A float inside a tagged enum: serde buffers that, and with serde_json's `arbitrary_precision` (which the Starlark
+/// interpreter switches on for the whole program) a buffered float can only be read as a JSON value.
+fn optional_float<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        value => value.as_f64().map(Some).ok_or_else(|| serde::de::Error::custom("a number is needed")),
+    }
 }
