@@ -36,9 +36,8 @@ const fn hidden(name: &'static str, doc: &'static str) -> Key {
 
 /// All settings, in the order in which they are shown.
 pub(super) const KEYS: &[Key] = &[
-    key("master.name", "", "name of this replica in the cluster; the host name and the base directory if not set"),
-    key("master.basedir", ".", "directory that relative paths start from"),
-    key("farm.config_file", "master.cfg", "the farm config, relative to the base directory"),
+    key("master.name", "", "name of this replica in the cluster; the host name and the master's directory if not set"),
+    key("farm.config_file", "master.cfg", "the farm config, relative to the master's directory"),
     hidden("farm.storage_key", "key that encrypts the stored versions of the farm config"),
     key("farm.storage_key_file", "", "file that holds farm.storage_key"),
     url("database.url", "", "sqlite:///file or postgres://user@host/name; c['db'] of the farm config if not set"),

@@ -106,8 +106,6 @@ pub struct Settings {
 pub struct MasterSettings {
     /// Name of this replica in the cluster.
     pub name: String,
-    /// Directory that relative paths start from.
-    pub basedir: PathBuf,
 }
 
 /// `farm.*`
@@ -186,11 +184,16 @@ pub struct EvaluatorSettings {
 }
 
 impl Settings {
-    /// Reads `file` (if given, it must exist) and the environment.
+    /// Reads `file` (if given, it must exist) and the environment. `basedir` is the master's directory, which names the
+    /// master unless a setting does.
     ///
     /// # Errors
     /// Every unknown key and bad value, together.
-    pub fn load(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Self, SettingsError> {
+    pub fn load(
+        basedir: &Path,
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, SettingsError> {
         let mut problems = Vec::new();
         let mut values: BTreeMap<&'static str, (String, Origin)> = BTreeMap::new();
         let mut in_file = BTreeSet::new();
@@ -235,7 +238,7 @@ impl Settings {
             }
         }
         let reader = Reader { values, problems, base: file.and_then(Path::parent).map(Path::to_owned) };
-        reader.finish()
+        reader.finish(basedir)
     }
 
     /// Every setting with the value in force and where it comes from; secrets are hidden.
@@ -338,21 +341,19 @@ impl Reader {
         self.parse(key, "a number in range", |t| t.parse().ok())
     }
 
-    fn finish(mut self) -> Result<Settings, SettingsError> {
+    fn finish(mut self, basedir: &Path) -> Result<Settings, SettingsError> {
         self.from_file("database.url", "database.url_file");
         self.from_file("broker.url", "broker.url_file");
         self.from_file("farm.storage_key", "farm.storage_key_file");
-        let basedir = PathBuf::from(self.text("master.basedir").unwrap_or_else(|| ".".to_owned()));
-        let basedir = std::path::absolute(&basedir).unwrap_or(basedir);
         let log_format = self.parse("telemetry.log_format", "`text` or `json`", |t| match t {
             "text" => Some(LogFormat::Text),
             "json" => Some(LogFormat::Json),
             _ => None,
         });
-        let name = self.text("master.name").unwrap_or_else(|| default_name(&basedir));
+        let name = self.text("master.name").unwrap_or_else(|| default_name(basedir));
         self.values.entry("master.name").or_insert((name.clone(), Origin::Default));
         let settings = Settings {
-            master: MasterSettings { name, basedir },
+            master: MasterSettings { name },
             farm: FarmSettings {
                 config_file: self.text("farm.config_file").unwrap_or_default().into(),
                 storage_key: self.text("farm.storage_key").map(Secret::from),
@@ -449,8 +450,12 @@ mod tests {
             "[cluster]\ncheck_in_interval = \"2s\"\nrescan_interval = 3\n[database]\nurl = \"postgres://u:pw@h/d\"\n",
         )
         .expect("write");
-        let s = Settings::load(Some(&file), env(&[("BUILDGUILD__CLUSTER__RESCAN_INTERVAL", "250ms"), ("HOME", "/")]))
-            .expect("settings");
+        let s = Settings::load(
+            Path::new("/srv/ci"),
+            Some(&file),
+            env(&[("BUILDGUILD__CLUSTER__RESCAN_INTERVAL", "250ms"), ("HOME", "/")]),
+        )
+        .expect("settings");
         assert_eq!(s.cluster.check_in_interval, Duration::from_secs(2));
         assert_eq!(s.cluster.rescan_interval, Duration::from_millis(250));
         assert_eq!(s.cluster.expire_after, Duration::from_secs(20));
@@ -470,7 +475,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let file = dir.path().join("buildguild.toml");
         std::fs::write(&file, "[database]\npool_sise = 3\n[cluster]\nexpire_after = \"soon\"\n").expect("write");
-        let error = Settings::load(Some(&file), env(&[("BUILDGUILD__BROKER__ULR", "x")])).expect_err("problems");
+        let error = Settings::load(Path::new("/srv/ci"), Some(&file), env(&[("BUILDGUILD__BROKER__ULR", "x")]))
+            .expect_err("problems");
         let text = error.to_string();
         assert!(text.contains("unknown setting `database.pool_sise`; did you mean `database.pool_size`?"), "{text}");
         assert!(text.contains("unknown setting `BUILDGUILD__BROKER__ULR`; did you mean `broker.url`?"), "{text}");
@@ -483,7 +489,7 @@ mod tests {
         std::fs::write(dir.path().join("url"), "postgres://u:pw@h/d\n").expect("write");
         let file = dir.path().join("buildguild.toml");
         std::fs::write(&file, "[database]\nurl_file = \"url\"\n").expect("write");
-        let s = Settings::load(Some(&file), env(&[])).expect("settings");
+        let s = Settings::load(Path::new("/srv/ci"), Some(&file), env(&[])).expect("settings");
         assert_eq!(s.database.url.map(|u| u.expose().to_owned()).as_deref(), Some("postgres://u:pw@h/d"));
     }
 }

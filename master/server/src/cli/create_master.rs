@@ -40,13 +40,9 @@ impl CreateMaster {
             }
             Err(error) => return Err(error).with_context(|| format!("cannot make {}", self.basedir.display())),
         }
-        // The values go into TOML strings; JSON's escapes are TOML's.
-        let quoted = |value: &str| serde_json::Value::from(value).to_string();
-        let settings = include_str!("../../sample/buildguild.toml")
-            .replace("\"@CONFIG@\"", &quoted(&self.config))
-            .replace("\"@DATABASE@\"", &quoted(&self.db));
+        let settings = buildguild_config::sample_settings(&self.db, &self.config);
         write_new(&self.basedir.join("buildguild.toml"), &settings)?;
-        write_new(&self.basedir.join(&self.config), include_str!("../../sample/master.cfg"))?;
+        write_new(&self.basedir.join(&self.config), buildguild_config::SAMPLE_CONFIG)?;
         if !self.quiet {
             let directory = self.basedir.display();
             println!("{directory} is ready: edit {directory}/{}, then", self.config);

@@ -25,7 +25,7 @@ const DEFAULT_DATABASE: &str = "sqlite:///state.sqlite";
 /// All that is wrong with them.
 pub(crate) fn load_settings(basedir: &Basedir) -> Result<Settings> {
     let file = basedir.settings_file();
-    Settings::load(file.as_deref(), std::env::vars()).context("the settings cannot be used")
+    Settings::load(basedir.path(), file.as_deref(), std::env::vars()).context("the settings cannot be used")
 }
 
 /// The runtime of a command or of the master.
