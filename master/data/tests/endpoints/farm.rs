@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use buildguild_config::{FarmBundle, LoadedFarm};
-use buildguild_data::{DataError, Items, Reader, Reply};
+use buildguild_data::{DataError, Items, Reader};
 use buildguild_db::builders::BuilderInfo;
 use buildguild_db::builds::NewBuild;
 use buildguild_db::buildsets::{NewBuildset, StampRef};
@@ -55,10 +55,8 @@ pub(crate) async fn get(reader: &Reader, path: &str) -> Result<Items, DataError>
 /// Asks for a path.
 pub(crate) async fn get_with(reader: &Reader, path: &str, spec: &ResultSpec) -> Result<Items, DataError> {
     let parts: Vec<&str> = if path.is_empty() { Vec::new() } else { path.split('/').collect() };
-    match reader.get(&parts, spec).await? {
-        Reply::Items(items) => Ok(items),
-        Reply::Raw(raw) => panic!("a download: {raw:?}"),
-    }
+    let reply = reader.get(&parts, spec).await?;
+    Ok(reply.into_items().unwrap_or_else(|| panic!("{path}: a download")))
 }
 
 /// The one item of a single resource.

@@ -49,6 +49,9 @@ async fn sql_answers_what_the_model_answers(test: &TestDb) {
             match (answer, expected) {
                 (Ok(answer), Ok(expected)) => {
                     assert_eq!(answer.items, expected.items, "{} {spec:?}", resource.plural);
+                    let text = query::list_text(test.db.read(), resource, &[], &spec).await.expect("lists");
+                    let items: Vec<Value> = serde_json::from_str(&text.items).expect("is JSON");
+                    assert_eq!((items, text.total), (answer.items.clone(), answer.total), "{}", resource.plural);
                     let counted = answer.total == expected.total || answer.total == answer.items.len() as u64;
                     assert!(counted, "{} {spec:?}: {} {}", resource.plural, answer.total, expected.total);
                 }
