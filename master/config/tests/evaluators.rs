@@ -49,6 +49,7 @@ fn main() {
         a_step_function_is_replayed,
         a_config_that_never_ends_is_an_error,
         only_what_changed_differs,
+        a_thousand_builders_load_quickly,
     );
 }
 
@@ -396,4 +397,25 @@ async fn only_what_changed_differs() {
     assert_eq!(diff.builders.unchanged, ["b"]);
     assert!(diff.schedulers.is_empty());
     assert_eq!(diff.globals, ["title"]);
+}
+
+async fn a_thousand_builders_load_quickly() {
+    let evaluators = evaluators(5000);
+    let main = "from buildbot.plugins import *
+c = BuildmasterConfig = {}
+c['workers'] = [worker.Worker('w%d' % i, 'p') for i in range(200)]
+c['builders'] = []
+for i in range(1000):
+    f = util.BuildFactory()
+    f.addStep(steps.Git(repourl='https://example.org/%d' % i))
+    for j in range(5):
+        f.addStep(steps.ShellCommand(command=['make', util.Interpolate('%(prop:x)s')], doStepIf=lambda s: True))
+    c['builders'].append(util.BuilderConfig(name='b%d' % i, workernames=['w%d' % (i % 200)], factory=f))
+names = [b.name for b in c['builders']]
+c['schedulers'] = [schedulers.AnyBranchScheduler(name='a', builderNames=names)]
+";
+    let start = Instant::now();
+    let loaded = good(&evaluators, &[("master.cfg", main)]).await;
+    println!("1000 builders: {:?}", start.elapsed());
+    assert_eq!(loaded.farm.builders.len(), 1000);
 }

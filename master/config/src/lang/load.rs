@@ -250,7 +250,10 @@ impl Loader<'_> {
                 failed_before = true;
                 continue;
             }
-            self.report(&error);
+            // What follows from something that was reported already is no news.
+            if !(failed_before && message_of(&error).contains("`unavailable`")) {
+                self.report(&error);
+            }
             failed_before = true;
             let Some(offset) = self.top_level_offset(file, &error) else {
                 return;

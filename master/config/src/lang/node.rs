@@ -235,7 +235,9 @@ impl<'v, 'c> Extractor<'v, 'c> {
     }
 
     fn function_place(&self, name: &str) -> Place {
-        if let Some(place) = self.collector.function_place(name) {
+        if name != "lambda"
+            && let Some(place) = self.collector.function_place(name)
+        {
             return place;
         }
         match self.context.last() {

@@ -262,6 +262,22 @@ impl<'v> StarlarkValue<'v> for Placeholder {
     fn add(&self, _rhs: Value<'v>, heap: Heap<'v>) -> Option<starlark::Result<Value<'v>>> {
         Some(Ok(heap.alloc(self.clone())))
     }
+
+    fn radd(&self, _lhs: Value<'v>, heap: Heap<'v>) -> Option<starlark::Result<Value<'v>>> {
+        Some(Ok(heap.alloc(self.clone())))
+    }
+
+    fn at(&self, _index: Value<'v>, heap: Heap<'v>) -> starlark::Result<Value<'v>> {
+        Ok(heap.alloc(self.clone()))
+    }
+
+    fn iterate_collect(&self, _heap: Heap<'v>) -> starlark::Result<Vec<Value<'v>>> {
+        Ok(Vec::new())
+    }
+
+    fn length(&self) -> starlark::Result<i32> {
+        Ok(0)
+    }
 }
 
 /// An error of ours without a place; the interpreter adds it.

@@ -29,6 +29,8 @@ pub(crate) struct SourceFile {
     /// As Starlark gets it.
     pub(crate) translated: String,
     anchors: Vec<Anchor>,
+    /// Offsets in the original where lines begin.
+    line_starts: Vec<usize>,
 }
 
 impl SourceFile {
@@ -51,7 +53,8 @@ impl SourceFile {
         }
         anchors.push(Anchor { new: translated.len(), old: at, replaced: false });
         translated.push_str(original.get(at..).unwrap_or(""));
-        Self { name: name.to_owned(), original: original.to_owned(), translated, anchors }
+        let line_starts = std::iter::once(0).chain(original.match_indices('\n').map(|(i, _)| i + 1)).collect();
+        Self { name: name.to_owned(), original: original.to_owned(), translated, anchors, line_starts }
     }
 
     /// The offset in the original of an offset in the translation.
@@ -66,9 +69,9 @@ impl SourceFile {
 
     /// Line and column of an offset in the original.
     pub(crate) fn place(&self, offset: usize) -> Place {
-        let before = self.original.get(..offset).unwrap_or(&self.original);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        let line = self.line_starts.partition_point(|start| *start <= offset).max(1);
+        let start = self.line_starts.get(line - 1).copied().unwrap_or(0);
+        let column = self.original.get(start..offset).map_or(1, |text| text.chars().count() + 1);
         Place {
             file: self.name.clone(),
             line: u32::try_from(line).unwrap_or(u32::MAX),
@@ -78,6 +81,10 @@ impl SourceFile {
 
     /// The text of a line, from 1.
     pub(crate) fn line(&self, line: u32) -> &str {
-        (line as usize).checked_sub(1).and_then(|n| self.original.lines().nth(n)).unwrap_or("").trim_end()
+        let Some(start) = (line as usize).checked_sub(1).and_then(|n| self.line_starts.get(n)) else {
+            return "";
+        };
+        let text = self.original.get(*start..).unwrap_or("");
+        text.split('\n').next().unwrap_or("").trim_end()
     }
 }

@@ -114,3 +114,154 @@ fn python_that_starlark_has_not_is_named() {
     let evaluated = load(ERRORS);
     insta::assert_snapshot!(render_all(&evaluated.diagnostics));
 }
+
+/// What people write in Python and Starlark has not, with the value that `t` must have.
+const PYTHON: &[(&str, &str)] = &[
+    ("a = b = c = [1]\nt = a + b + c", "[1, 1, 1]"),
+    ("x = None\nt = [x is None, x is not None, 'is not' is 'x']", "[True, False, False]"),
+    ("t = 'a' 'b'\\\n  \"c\"", "abc"),
+    ("t = ('a %s'\n  ' b') % 1", "a 1 b"),
+    ("t = 'a' 'b'.upper()", "AB"),
+    ("n = 3\nd = {'k': 'v'}\nt = f'{n} {d[\"k\"]} {n + 1}' u'!' b'?'", "3 v 4!?"),
+    (
+        "def twice(f):\n    return lambda x: f(f(x))\n@twice\ndef g(x):\n    y = x + 1 # one\n    return y # more\n\nt = g(1)",
+        "3",
+    ),
+    ("@str\ndef g(x): return x\nt = type(g)", "string"),
+    ("async def g(x):\n\treturn x\n\nt = g(1_000)", "1000"),
+    ("from buildbot.process.results import SUCCESS, FAILURE as F\nt = [SUCCESS, F, WARNINGS]", "[0, 2, 1]"),
+    (
+        "from buildbot.process.properties import (\n    Interpolate,\n    Property as P)\nt = [type(Interpolate('x')), type(P('y'))]",
+        "[\"object\", \"object\"]",
+    ),
+    ("import os\nt = os.path.join('a', 'b') + os.path.basename('c/d')", "a/bd"),
+    ("if True:\n    from buildbot.plugins import *\n    t = 1\nelse:\n    t = 2", "1"),
+    ("def f(x: int, *, y: str = 'a') -> str:\n    return y * x\nt = f(2, y='b')", "bb"),
+    ("t = {k: v for k, v in [('a', 1)]}", "{\"a\": 1}"),
+    ("t = sum([1, 2]) + len([x for x in range(3) if isinstance(x, int)])", "6"),
+    ("try_ = 1\nclass_ = 2\nt = try_ + class_", "3"),
+];
+
+#[test]
+fn python_is_understood() {
+    for (text, expected) in PYTHON {
+        let text = format!("{text}\nBuildmasterConfig = {{'multiMaster': True, 'properties': {{'t': str(t)}}}}\n");
+        let evaluated = load(&text);
+        assert_eq!(render_all(&evaluated.diagnostics), "0 errors", "{text}");
+        assert_eq!(evaluated.farm.properties["t"], *expected, "{text}");
+    }
+}
+
+#[test]
+fn places_survive_the_translation() {
+    for (text, line, column) in [
+        ("a = b = 1; x = nope", 1, 16),
+        ("s = 'a' f'{1}' 'b' + nope", 1, 22),
+        ("@str\ndef f(x): return x\nif f is not None: nope", 3, 19),
+        ("import os\n\u{e4} = '\u{e4}' 'b' + nope", 2, 15),
+    ] {
+        let evaluated = load(text);
+        let first = &evaluated.diagnostics[0];
+        assert_eq!((first.place.line, first.place.column), (line, column), "{text}\n{}", first.render());
+        assert_eq!(first.message, "the name `nope` is not defined");
+    }
+}
+
+#[test]
+fn later_errors_are_not_hidden_by_earlier_ones() {
+    let text = "c = BuildmasterConfig = {}\nx = fail('one')\nfor i in [1]:\n    y = i['two']\nelse_ = x + y\n\
+                c['workers'] = [worker.Worker(x, 'p'), worker.Worker('a', y)]\nz = undefined + 1\nfail('three')\n\
+                c['builders'] = z\nc['bilders'] = 1\n";
+    let evaluated = load(text);
+    insta::assert_snapshot!(render_all(&evaluated.diagnostics));
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::load;
+    use crate::lang::translate::translate;
+
+    /// Text that looks a little like a config.
+    fn python() -> impl Strategy<Value = String> {
+        let word = prop::sample::select(vec![
+            "c",
+            "=",
+            "==",
+            "(",
+            ")",
+            "[",
+            "]",
+            "{",
+            "}",
+            "'a'",
+            "\"b\"",
+            "f'{c}'",
+            "f'{",
+            "'",
+            "\"\"\"",
+            "\n",
+            "\n    ",
+            "\t",
+            "#x",
+            "\\",
+            "@",
+            "def f(x):",
+            "return",
+            "is",
+            "not",
+            "import",
+            "from",
+            "buildbot",
+            "as",
+            "async",
+            "await",
+            ",",
+            ".",
+            ":",
+            ";",
+            "1",
+            "1_0",
+            "**",
+            "lambda x:",
+            "for x in",
+            "if",
+            "else:",
+            "util.Interpolate",
+            "\u{e4}",
+            "%",
+            "BuildmasterConfig",
+            "worker.Worker",
+            "load('x', 'y')",
+            "\r\n",
+        ]);
+        prop::collection::vec(word, 0..40).prop_map(|words| words.join(" "))
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_translated_and_places_stay_inside(text in prop_oneof![python(), any::<String>()]) {
+            let (file, problems) = translate("x", &text);
+            for problem in problems {
+                prop_assert!(problem.offset <= text.len());
+            }
+            let mut last = 0;
+            for offset in 0..=file.translated.len() {
+                let original = file.original_offset(offset);
+                prop_assert!(original <= text.len());
+                prop_assert!(original >= last, "places go back");
+                last = original;
+                let place = file.place(original);
+                prop_assert!(place.line >= 1 && place.column >= 1);
+            }
+        }
+
+        #[test]
+        fn any_text_is_evaluated_without_a_panic(text in python()) {
+            let evaluated = load(&text);
+            for diagnostic in evaluated.diagnostics {
+                let _ = diagnostic.render();
+            }
+        }
+    }
+}

@@ -91,35 +91,36 @@ impl<'a> Translator<'a> {
 
     /// `a = b = value` becomes `b = value; a = b`.
     fn chained_assignment(&mut self, line: &Line) {
-        let equals: Vec<&Token> =
-            line.tokens.iter().filter(|t| t.depth == 0 && t.kind == Kind::Op && self.text(t) == "=").collect();
-        let [first, .., last] = equals.as_slice() else {
-            return;
-        };
-        let _ = first;
-        // An assignment after `if x:` on one line keeps its condition.
-        if line
-            .tokens
-            .iter()
-            .any(|t| t.depth == 0 && (self.text(t) == ";" || self.text(t) == ":" || self.text(t) == "lambda"))
-        {
+        let source = self.source;
+        for statement in line.tokens.split(|t| t.depth == 0 && t.text(source) == ";") {
+            self.chained_statement(statement);
+        }
+    }
+
+    fn chained_statement(&mut self, tokens: &[Token]) {
+        let top = |t: &&Token| t.depth == 0;
+        // After `if x:` on one line, or with a lambda in it, the statement is left as it is.
+        if tokens.iter().filter(top).any(|t| matches!(self.text(t), ":" | "lambda")) {
             return;
         }
+        let equals: Vec<Token> =
+            tokens.iter().filter(top).filter(|t| t.kind == Kind::Op && self.text(t) == "=").copied().collect();
+        let ([.., before, last], Some(first), Some(end)) = (equals.as_slice(), tokens.first(), tokens.last()) else {
+            return;
+        };
         let mut targets = Vec::new();
-        let mut start = line.tokens[0].start;
+        let mut start = first.start;
         for e in &equals {
             targets.push(self.source.get(start..e.start).unwrap_or("").trim().to_owned());
             start = e.end;
         }
-        let (Some(kept), Some(end)) = (targets.pop(), line.tokens.last().map(|t| t.end)) else {
+        let Some(kept) = targets.pop() else {
             return;
         };
-        let kept_start = equals[equals.len() - 2].end;
-        let kept_start =
-            kept_start + self.source.get(kept_start..last.start).map_or(0, |s| s.len() - s.trim_start().len());
-        self.replace(line.tokens[0].start, kept_start, "");
+        let space = self.source.get(before.end..last.start).map_or(0, |s| s.len() - s.trim_start().len());
+        self.replace(first.start, before.end + space, "");
         let tail: String = targets.iter().map(|t| format!("; {t} = {kept}")).collect();
-        self.replace(end, end, tail);
+        self.replace(end.end, end.end, tail);
     }
 
     /// `@decorator` before a function becomes an assignment after it.

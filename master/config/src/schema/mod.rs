@@ -306,8 +306,8 @@ pub(crate) fn class_at(index: u32) -> Option<&'static Class> {
 
 /// The index of a class in a namespace.
 pub(crate) fn find(namespace: &str, name: &str) -> Option<u32> {
-    // Both strings outlive the look-up only; the map is keyed by static strings of equal content.
-    BY_NAME.iter().find(|((ns, n), _)| *ns == namespace && *n == name).map(|(_, i)| *i)
+    let by_name: &HashMap<(&str, &str), u32> = &BY_NAME;
+    by_name.get(&(namespace, name)).copied()
 }
 
 /// A class by its name alone, for old-style imports.
