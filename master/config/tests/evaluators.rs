@@ -59,7 +59,7 @@ fn evaluators(call_timeout_ms: u64) -> Evaluators {
         args: vec!["evaluator".to_owned()],
         processes: 2,
         call_timeout: Duration::from_millis(call_timeout_ms),
-        load_timeout: Duration::from_secs(10),
+        load_timeout: Duration::from_secs(60),
         memory_limit_bytes: 512 * 1024 * 1024,
     })
 }
@@ -176,12 +176,15 @@ def choose(builder, requests):
 def render(props, suffix):
     return [props.getProperty('name'), util.Interpolate('%(prop:x)s' + suffix), suffix]
 
+def priority(names, changes):
+    return sum([len(c) for c in changes.values()]) + (10 if [k for k in changes if k == 'lib'] else 0)
+
 def skip(step):
     return step.build.getProperty('skip') != True and not step.hasProperty('never')
 ";
     let main = with_builder(
         defs,
-        "nextBuild=choose, canStartBuild=util.enforceChosenWorker,",
+        "nextBuild=choose, nextWorker=priority, canStartBuild=util.enforceChosenWorker,",
         "steps.ShellCommand(command=render.withArgs('!'), doStepIf=skip, hideStepIf=lambda results, step: results == SKIPPED)",
     );
     let loaded = good(&evaluators, &[("master.cfg", &main)]).await;
@@ -199,6 +202,9 @@ def skip(step):
 
     let step = &loaded.farm.builders[0].factory.steps[0];
     let StepKind::Shell(shell) = &step.action else { panic!("{step:?}") };
+    let Some(priority) = loaded.farm.builders[0].next_worker.clone() else { panic!("nextWorker") };
+    let args = json!([["b"], {"lib": [{"who": "x"}, {"who": "y"}], "app": [{"who": "z"}]}]);
+    assert_eq!(evaluators.call(&loaded.hash, &priority, args).await, Ok(json!(13)));
     let Renderable::Callable { callable, args, .. } = &shell.command else { panic!("{shell:?}") };
     let args: Vec<Value> = args.iter().filter_map(|a| a.as_literal().cloned()).collect();
     let scope = json!({"properties": {"name": ["n", "Build"]}});

@@ -71,6 +71,16 @@ impl Record {
         Some(to_starlark(value, true, heap))
     }
 
+    /// The entries: of a list of properties the properties, else the fields.
+    fn entries<'v>(&self, heap: Heap<'v>) -> Vec<(String, Value<'v>)> {
+        match self.properties() {
+            Some(properties) if self.fields.len() == 1 => {
+                properties.iter().map(|(k, v)| (k.clone(), to_starlark(property_value(v), false, heap))).collect()
+            }
+            _ => self.fields.iter().map(|(k, v)| (k.clone(), to_starlark(v, true, heap))).collect(),
+        }
+    }
+
     /// Buildbot's names for what the API calls otherwise.
     fn alias<'v>(&self, name: &str, heap: Heap<'v>) -> Option<Value<'v>> {
         let has = |field: &str| self.fields.contains_key(field);
@@ -127,6 +137,18 @@ impl<'v> StarlarkValue<'v> for Record {
         Err(native(format!("there is no `{name}` in it")))
     }
 
+    fn iterate_collect(&self, heap: Heap<'v>) -> starlark::Result<Vec<Value<'v>>> {
+        Ok(self.entries(heap).into_iter().map(|(k, _)| heap.alloc(k)).collect())
+    }
+
+    fn length(&self) -> starlark::Result<i32> {
+        let count = match self.properties() {
+            Some(properties) if self.fields.len() == 1 => properties.len(),
+            _ => self.fields.len(),
+        };
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+
     fn is_in(&self, other: Value<'v>) -> starlark::Result<bool> {
         let name = other.unpack_str().unwrap_or("");
         Ok(self.fields.contains_key(name) || self.property(name).is_some())
@@ -149,6 +171,9 @@ enum RecordMethod {
     GetName,
     Get,
     AsDict,
+    Keys,
+    Values,
+    Items,
 }
 
 impl RecordMethod {
@@ -162,6 +187,9 @@ impl RecordMethod {
             "getName" => 5,
             "get" => 6,
             "asDict" => 7,
+            "keys" => 8,
+            "values" => 9,
+            "items" => 10,
             _ => return None,
         })
     }
@@ -175,6 +203,9 @@ impl RecordMethod {
             4 => Self::GetBuilder,
             5 => Self::GetName,
             6 => Self::Get,
+            8 => Self::Keys,
+            9 => Self::Values,
+            10 => Self::Items,
             _ => Self::AsDict,
         }
     }
@@ -243,16 +274,16 @@ impl<'v> StarlarkValue<'v> for BoundRecordMethod {
                     None => default(),
                 }
             }
-            RecordMethod::AsDict => match record.properties() {
-                Some(properties) if record.fields.len() == 1 => {
-                    let plain: Vec<(String, Value<'v>)> = properties
-                        .iter()
-                        .map(|(k, v)| (k.clone(), to_starlark(property_value(v), false, heap)))
-                        .collect();
-                    heap.alloc(AllocDict(plain))
-                }
-                _ => to_starlark(&Json::Object(record.fields), false, heap),
-            },
+            RecordMethod::AsDict => heap.alloc(AllocDict(record.entries(heap))),
+            RecordMethod::Keys => {
+                let keys: Vec<String> = record.entries(heap).into_iter().map(|(k, _)| k).collect();
+                heap.alloc(AllocList(keys))
+            }
+            RecordMethod::Values => {
+                let values: Vec<Value<'v>> = record.entries(heap).into_iter().map(|(_, v)| v).collect();
+                heap.alloc(AllocList(values))
+            }
+            RecordMethod::Items => heap.alloc(AllocList(record.entries(heap))),
         })
     }
 }
