@@ -23,12 +23,16 @@ enum Output {
 const LOG_SIZE_BYTES: usize = 10_000_000;
 const LOG_COUNT: usize = 10;
 
+/// What is never worth a line unless `log_level` asks for it: the HTTP library reports requests that are not HTTP, which
+/// anyone can send, as errors.
+const NOISE: &str = "actix_http::h1::dispatcher=off";
+
 /// Sends log lines to standard output, or to `file` if there is one.
 ///
 /// # Errors
 /// If the level is not understood.
 pub(crate) fn start(settings: &TelemetrySettings, file: Option<&Path>) -> Result<()> {
-    let filter = EnvFilter::try_new(&settings.log_level)
+    let filter = EnvFilter::try_new(format!("{NOISE},{}", settings.log_level))
         .with_context(|| format!("telemetry.log_level: {:?} is no level", settings.log_level))?;
     let output = file.map_or(Output::Stdout, |path| {
         let rotate = FileRotate::new(

@@ -59,6 +59,8 @@ pub struct WebOptions {
     pub max_connections_per_thread: usize,
     /// How long a client may take to send a request's head.
     pub request_timeout: Duration,
+    /// How long a client may take to send a request's body.
+    pub body_timeout: Duration,
     /// How often a quiet SSE stream gets its cursor.
     pub sse_heartbeat: Duration,
     /// How long a read may take.
@@ -76,6 +78,7 @@ impl Default for WebOptions {
             max_worker_frame_bytes: 16 * 1024 * 1024,
             max_connections_per_thread: 25_000,
             request_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(60),
             sse_heartbeat: Duration::from_secs(15),
             read_timeout: Duration::from_secs(60),
             static_dir: None,

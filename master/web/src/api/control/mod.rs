@@ -44,7 +44,11 @@ async fn receive(request: &HttpRequest, payload: web::Payload, state: &AppState)
     if !media_type.eq_ignore_ascii_case("application/json") {
         return Err(RpcError::invalid_request("Invalid content-type (use application/json)"));
     }
-    let body = match payload.to_bytes_limited(state.options.max_body_bytes).await {
+    let receiving = payload.to_bytes_limited(state.options.max_body_bytes);
+    let Ok(received) = tokio::time::timeout(state.options.body_timeout, receiving).await else {
+        return Err(RpcError::parse("the body took too long"));
+    };
+    let body = match received {
         Ok(Ok(body)) => body,
         Ok(Err(_broken_off)) => return Err(RpcError::parse("the body broke off")),
         Err(_too_large) => return Err(RpcError::too_large(state.options.max_body_bytes)),
