@@ -20,20 +20,13 @@ pub(super) struct Selection<'a> {
 }
 
 impl<'a> Selection<'a> {
-    /// The fields called `names`, or all; `properties` are those to fill in.
+    /// The fields that `names` select; `properties` are those to fill in.
     pub(super) fn new(
         resource: &'static Resource,
         names: &[String],
         properties: &'a [String],
     ) -> Result<Self, QueryError> {
-        for name in names {
-            resource.field(name)?;
-        }
-        let fields = resource
-            .fields
-            .iter()
-            .filter(|field| names.is_empty() || names.iter().any(|name| name == field.name))
-            .collect();
+        let fields = resource.select(names)?;
         Ok(Self { fields, properties })
     }
 

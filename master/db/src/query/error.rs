@@ -37,8 +37,8 @@ pub enum QueryError {
     /// More items than one answer may have.
     #[error("more than {} items: ask for pages with limit and offset", super::MAX_ITEMS)]
     TooManyItems,
-    /// More filter values than one query may have.
-    #[error("too many filter values")]
+    /// More filters, values or keys of an order than one query may have.
+    #[error("too many filters or values")]
     TooComplex,
     /// The database failed.
     #[error("read from the database")]

@@ -43,6 +43,9 @@ pub const MAX_ITEMS: u64 = 100_000;
 /// The most filter values of one query; each is a bound parameter, of which both databases allow some ten thousands.
 const MAX_FILTER_VALUES: usize = 2_000;
 
+/// The most filters, and the most keys of an order, of one query. No page has more than a handful.
+const MAX_CONDITIONS: usize = 50;
+
 /// One page of a collection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
@@ -145,9 +148,6 @@ pub fn statement(
     spec: &ResultSpec,
 ) -> Result<Statement, QueryError> {
     check(resource, spec)?;
-    if spec.filters.iter().map(|filter| filter.values.len()).sum::<usize>() > MAX_FILTER_VALUES {
-        return Err(QueryError::TooComplex);
-    }
     let mut sql = Sql::new(backend);
     sql.push("SELECT ");
     Selection::new(resource, &spec.fields, &spec.properties)?.push(&mut sql);
@@ -217,7 +217,7 @@ pub fn list_in_memory(
     items: Vec<Map<String, Value>>,
     spec: &ResultSpec,
 ) -> Result<Page, QueryError> {
-    check(resource, spec)?;
+    let selected = check(resource, spec)?;
     let mut kept = Vec::with_capacity(items.len());
     for item in items {
         let mut keep = true;
@@ -235,21 +235,26 @@ pub fn list_in_memory(
         .skip(usize::try_from(spec.offset.unwrap_or(0)).unwrap_or(usize::MAX))
         .take(usize::try_from(spec.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX))
         .map(|mut item| {
-            if !spec.fields.is_empty() {
-                item.retain(|name, _| spec.fields.iter().any(|field| field == name));
-            }
+            item.retain(|name, _| selected.iter().any(|field| field.name == name));
             Value::Object(item)
         })
         .collect();
     Ok(Page { items, total })
 }
 
-/// Checks the field names of a spec, in the order in which the API applies its parts.
-fn check(resource: &'static Resource, spec: &ResultSpec) -> Result<(), QueryError> {
-    for name in &spec.fields {
-        resource.field(name)?;
+/// Checks a spec against the resource type, in the order in which the API applies its parts, and returns the fields that
+/// it selects.
+fn check(resource: &'static Resource, spec: &ResultSpec) -> Result<Vec<&'static Field>, QueryError> {
+    let values = spec.filters.iter().map(|filter| filter.values.len()).sum::<usize>();
+    if values > MAX_FILTER_VALUES
+        || spec.filters.len() > MAX_CONDITIONS
+        || spec.order.len() > MAX_CONDITIONS
+        || spec.properties.len() > MAX_FILTER_VALUES
+    {
+        return Err(QueryError::TooComplex);
     }
-    let selected = |name: &str| spec.fields.is_empty() || spec.fields.iter().any(|field| field == name);
+    let fields = resource.select(&spec.fields)?;
+    let selected = |name: &str| fields.iter().any(|field| field.name == name);
     for filter in &spec.filters {
         resource.field(&filter.field)?;
         if !selected(&filter.field) {
@@ -262,5 +267,5 @@ fn check(resource: &'static Resource, spec: &ResultSpec) -> Result<(), QueryErro
             return Err(QueryError::OrderNotSelected(order.field.clone()));
         }
     }
-    Ok(())
+    Ok(fields)
 }

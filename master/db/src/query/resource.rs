@@ -129,6 +129,28 @@ impl Resource {
     }
 }
 
+impl Resource {
+    /// The fields that `field=` selects: those named; without those named with `-` before the name; all if none is named.
+    ///
+    /// # Errors
+    /// [`QueryError::UnknownField`].
+    pub(super) fn select(&'static self, names: &[String]) -> Result<Vec<&'static Field>, QueryError> {
+        let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
+        for name in names {
+            match name.strip_prefix('-') {
+                Some(name) => unwanted.push(self.field(name)?.name),
+                None => wanted.push(self.field(name)?.name),
+            }
+        }
+        Ok(self
+            .fields
+            .iter()
+            .filter(|field| wanted.is_empty() || wanted.contains(&field.name))
+            .filter(|field| !unwanted.contains(&field.name))
+            .collect())
+    }
+}
+
 /// A field with a column of its own.
 pub(super) const fn column(name: &'static str, kind: Kind, sql: &'static str) -> Field {
     Field { name, kind, nullable: false, source: Source::Column(sql) }

@@ -223,6 +223,11 @@ async fn only_the_fields_asked_for(test: &TestDb) {
         let keys: Vec<&String> = item.as_object().expect("an object").keys().collect();
         assert_eq!(keys, ["name", "tags"]);
     }
+    let spec = ResultSpec { fields: fields(&["-tags", "-description_html", "-masterids"]), ..ResultSpec::default() };
+    for item in list(test, &r::BUILDERS, &[], &spec).await.items {
+        let keys: Vec<&String> = item.as_object().expect("an object").keys().collect();
+        assert_eq!(keys, ["builderid", "description", "description_format", "name", "projectid"]);
+    }
     let spec = ResultSpec { fields: fields(&["value"]), ..ResultSpec::default() };
     assert!(list(test, &r::BUILD_DATA, &[], &spec).await.items.is_empty());
 }
@@ -253,7 +258,9 @@ async fn refused_specs_name_the_field(test: &TestDb) {
     let left_out = ResultSpec { fields, order: vec![order("number", false)], ..base() };
     assert_eq!(refuse(left_out).await, "cannot order on un-selected fields: 'number'");
     let huge = Filter { field: "buildid".to_owned(), op: FilterOp::Eq, values: vec!["1".to_owned(); 5_000] };
-    assert_eq!(refuse(ResultSpec { filters: vec![huge], ..base() }).await, "too many filter values");
+    assert_eq!(refuse(ResultSpec { filters: vec![huge], ..base() }).await, "too many filters or values");
+    let long = ResultSpec { order: vec![order("number", false); 60], ..base() };
+    assert_eq!(refuse(long).await, "too many filters or values");
     let single = ResultSpec { filters: vec![filter("number", FilterOp::Eq, "1")], ..base() };
     let refused = query::find(test.db.read(), &r::BUILDS, &[Scope::Id("buildid", 1)], &single).await;
     assert!(matches!(refused, Err(QueryError::NotACollection)), "{refused:?}");
