@@ -233,11 +233,8 @@ impl Lower<'_> {
             if !o.is_given(name) {
                 return default;
             }
-            match o.arg(name) {
-                Some(node) => Some(self.parameter_or_fixed(o, name, node)),
-                // None: no such field in the form, and an empty value.
-                None => None,
-            }
+            // Given as None: no such field in the form, and an empty value.
+            o.arg(name).map(|node| self.parameter_or_fixed(o, name, node))
         };
         CodebaseParameter {
             label: self.opt_str(o, "label").unwrap_or(default.label),

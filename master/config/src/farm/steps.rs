@@ -13,6 +13,11 @@ use serde_json::Value;
 use super::{Lower, describe};
 use crate::lang::{Node, ObjectNode};
 
+/// True if a command has nothing in it.
+fn is_empty(command: &Value) -> bool {
+    command.as_str().is_some_and(str::is_empty) || command.as_array().is_some_and(Vec::is_empty)
+}
+
 impl Lower<'_> {
     pub(super) fn step(&self, o: &ObjectNode) -> Option<StepConfig> {
         self.unavailable(o, &["locks"]);
@@ -98,7 +103,7 @@ impl Lower<'_> {
     fn shell(&self, o: &ObjectNode) -> Option<ShellConfig> {
         let mut shell = self.shell_options(o);
         shell.command = self.opt_renderable(o, "command")?;
-        if shell.command.as_literal().is_some_and(|c| *c == Value::from("") || *c == Value::Array(Vec::new())) {
+        if shell.command.as_literal().is_some_and(is_empty) {
             self.report.argument(o, "command", format!("{}: argument `command` is empty", o.class.name), None);
         }
         Some(shell)

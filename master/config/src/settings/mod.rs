@@ -310,7 +310,7 @@ impl Reader {
     }
 
     /// A setting whose value a file may hold: `key_file` names it.
-    fn from_file(&mut self, key: &'static str, file_key: &'static str) {
+    fn read_secret(&mut self, key: &'static str, file_key: &'static str) {
         let Some(path) = self.text(file_key) else {
             return;
         };
@@ -342,9 +342,9 @@ impl Reader {
     }
 
     fn finish(mut self, basedir: &Path) -> Result<Settings, SettingsError> {
-        self.from_file("database.url", "database.url_file");
-        self.from_file("broker.url", "broker.url_file");
-        self.from_file("farm.storage_key", "farm.storage_key_file");
+        self.read_secret("database.url", "database.url_file");
+        self.read_secret("broker.url", "broker.url_file");
+        self.read_secret("farm.storage_key", "farm.storage_key_file");
         let log_format = self.parse("telemetry.log_format", "`text` or `json`", |t| match t {
             "text" => Some(LogFormat::Text),
             "json" => Some(LogFormat::Json),
