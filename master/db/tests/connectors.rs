@@ -5,8 +5,16 @@ mod fixtures;
 
 #[path = "connectors/build_data.rs"]
 mod build_data;
+#[path = "connectors/changes.rs"]
+mod changes;
 #[path = "connectors/codebases.rs"]
 mod codebases;
+#[path = "connectors/links.rs"]
+mod links;
+#[path = "connectors/logs.rs"]
+mod logs;
+#[path = "connectors/plans.rs"]
+mod plans;
 #[path = "connectors/schedulers.rs"]
 mod schedulers;
 #[path = "connectors/state.rs"]
