@@ -92,7 +92,7 @@ impl Process {
         }
         let mut body = vec![0; length];
         self.stdout.read_exact(&mut body).await?;
-        serde_json::from_slice(&body).map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e))
+        super::protocol::decode(&body).map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e))
     }
 
     async fn cause_of_death(&mut self, error: &std::io::Error) -> ExchangeError {

@@ -76,5 +76,26 @@ pub(super) fn read_message<T: for<'de> Deserialize<'de>>(input: &mut impl Read) 
     }
     let mut body = vec![0; length];
     input.read_exact(&mut body)?;
-    Ok(Some(serde_json::from_slice(&body)?))
+    Ok(Some(decode(&body)?))
+}
+
+/// Reads a message, by way of a tree: `starlark` switches `serde_json`'s `arbitrary_precision` on, with which numbers
+/// inside tagged enums (a timer of a scheduler, say) cannot be read straight from text.
+pub(super) fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_value(serde_json::from_slice(body)?)
+}
+
+#[cfg(test)]
+mod number_tests {
+    use buildguild_types::farm::SchedulerKind;
+
+    #[test]
+    fn numbers_inside_tagged_enums_survive() {
+        for timer in ["2", "2.0", "0.5"] {
+            let text = format!(r#"{{"kind": "any_branch", "tree_stable_timer_secs": {timer}}}"#);
+            let kind: SchedulerKind = super::decode(text.as_bytes()).expect("it is read");
+            let SchedulerKind::AnyBranch(tree) = kind else { panic!("another kind") };
+            assert_eq!(tree.tree_stable_timer_secs, timer.parse().ok());
+        }
+    }
 }
