@@ -12,6 +12,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
             web::scope("/api")
                 .wrap(Compress::default())
                 .route("", web::route().to(api::versions))
+                .route("/openapi.json", web::get().to(api::openapi))
                 .route("/{version}", web::route().to(api::handle))
                 .route("/{version}/{tail:.*}", web::route().to(api::handle)),
         )

@@ -3,6 +3,7 @@
 mod control;
 mod cors;
 mod error;
+mod openapi;
 mod read;
 mod respond;
 
@@ -12,6 +13,7 @@ use actix_web::{
     web,
 };
 
+pub(crate) use self::openapi::openapi;
 use self::{cors::Origin, error::ApiError};
 use crate::{query::decode_path_part, state::AppState};
 
