@@ -81,8 +81,8 @@ impl Child {
                 self.heap_bytes = usize::try_from(memory_bytes / 2).unwrap_or(usize::MAX);
                 Answer::Ready
             }
-            Request::Load { hash, bundle } => {
-                let evaluated = evaluate(bundle);
+            Request::Load { hash, bundle, timeout_ms } => {
+                let evaluated = evaluate(bundle, Instant::now() + Duration::from_millis(timeout_ms));
                 if !evaluated.missing.is_empty() {
                     return Ok(Answer::Missing(evaluated.missing));
                 }

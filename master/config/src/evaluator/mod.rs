@@ -134,9 +134,9 @@ impl Evaluators {
             |message: String| vec![Diagnostic::error(Place { file: bundle_main(source), line: 0, column: 0 }, message)];
         for _ in 0..MAX_ROUNDS {
             let hash = bundle.hash();
-            let request = Request::Load { hash: hash.0.clone(), bundle: bundle.clone() };
             let limit = self.inner.options.load_timeout;
-            match self.exchange(None, &request, limit).await {
+            let request = Request::Load { hash: hash.0.clone(), bundle: bundle.clone(), timeout_ms: millis(limit) };
+            match self.exchange(None, &request, limit + GRACE).await {
                 Ok(Answer::Missing(missing)) => match source {
                     Some(source) => source.fetch(&mut bundle, &missing),
                     None => return Err(at_main("the stored version is not complete".to_owned())),
@@ -261,7 +261,7 @@ impl Evaluators {
     }
 
     fn timeout_ms(&self) -> u64 {
-        u64::try_from(self.inner.options.call_timeout.as_millis()).unwrap_or(u64::MAX / 4)
+        millis(self.inner.options.call_timeout)
     }
 
     fn failed_or_late(&self, callable: &CallableRef, message: String) -> CallError {
@@ -362,8 +362,10 @@ impl Evaluators {
 
     async fn load_on(&self, process: &mut Process, hash: &str) -> Result<(), Option<Failure>> {
         let bundle = self.bundle(hash).ok_or(Some(Failure::UnknownConfig))?;
-        let request = Request::Load { hash: hash.to_owned(), bundle: FarmBundle::clone(&bundle) };
-        match process.exchange(&request, self.inner.options.load_timeout).await {
+        let limit = self.inner.options.load_timeout;
+        let request =
+            Request::Load { hash: hash.to_owned(), bundle: FarmBundle::clone(&bundle), timeout_ms: millis(limit) };
+        match process.exchange(&request, limit + GRACE).await {
             Ok(Answer::Loaded { diagnostics, .. }) if !diagnostics.iter().any(Diagnostic::is_error) => {
                 process.loaded.insert(hash.to_owned());
                 Ok(())
@@ -374,6 +376,11 @@ impl Evaluators {
             Err(ExchangeError::Stale) => Err(None),
         }
     }
+}
+
+fn millis(limit: Duration) -> u64 {
+    // An absurdly long limit must still be one that can be added to a clock.
+    u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).min(1000 * 86400 * 365)
 }
 
 fn bundle_main(source: Option<&FarmSource>) -> String {

@@ -23,7 +23,7 @@ pub(super) enum Request {
     /// The first message: limits.
     Limits { memory_bytes: u64 },
     /// Load a version; it is kept.
-    Load { hash: String, bundle: FarmBundle },
+    Load { hash: String, bundle: FarmBundle, timeout_ms: u64 },
     /// Call a function of a version.
     Call { hash: String, path: String, args: CallArgs, timeout_ms: u64 },
     /// Advance a step function of a version.

@@ -4,6 +4,7 @@
 mod builders;
 mod changes;
 mod check;
+mod cron;
 mod force;
 mod global;
 mod render;

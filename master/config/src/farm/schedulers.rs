@@ -134,6 +134,7 @@ impl Lower<'_> {
         names
             .iter()
             .filter_map(|name| {
+                self.check_time(o, name);
                 let value = self.opt_renderable(o, name)?.as_literal()?.clone();
                 (!value.is_null()).then(|| ((*name).to_owned(), value))
             })

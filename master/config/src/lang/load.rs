@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use std::time::Instant;
 
 use buildguild_types::farm::FarmConfig;
 use starlark::analysis::AstModuleLint;
@@ -66,11 +67,16 @@ impl Evaluated {
     }
 }
 
-/// Evaluates a config.
-pub(crate) fn evaluate(bundle: FarmBundle) -> Evaluated {
+/// Evaluates a config, until the deadline.
+pub(crate) fn evaluate(bundle: FarmBundle, deadline: Instant) -> Evaluated {
     let collector = Collector::new(bundle);
-    let mut loader =
-        Loader { collector: &collector, globals: names::globals(), modules: BTreeMap::new(), stack: Vec::new() };
+    let mut loader = Loader {
+        collector: &collector,
+        globals: names::globals(),
+        modules: BTreeMap::new(),
+        stack: Vec::new(),
+        deadline,
+    };
     let (farm, program) = loader.main();
     let mut diagnostics = collector.diagnostics.take();
     // In the order of the files, the main file first.
@@ -84,6 +90,7 @@ struct Loader<'c> {
     globals: Globals,
     modules: BTreeMap<String, FrozenModule>,
     stack: Vec<String>,
+    deadline: Instant,
 }
 
 impl Loader<'_> {
@@ -237,6 +244,8 @@ impl Loader<'_> {
                 eval.extra = Some(self.collector);
                 // The limit is set once for a new evaluator, and is not zero.
                 let _ = eval.set_max_callstack_size(MAX_CALL_DEPTH);
+                let deadline = self.deadline;
+                eval.set_check_cancelled(Box::new(move || Instant::now() >= deadline));
                 eval.eval_module(parsed, &self.globals).map(|_| ())
             };
             let Err(error) = outcome else {
@@ -249,6 +258,10 @@ impl Loader<'_> {
             if undefined && self.report_undefined(file, &text, module) {
                 failed_before = true;
                 continue;
+            }
+            if Instant::now() >= self.deadline {
+                self.report_late(file, &error);
+                return;
             }
             // What follows from something that was reported already is no news.
             if !(failed_before && message_of(&error).contains("`unavailable`")) {
@@ -317,6 +330,15 @@ impl Loader<'_> {
             .chain(error.span())
             .find(|l| l.file.filename() == file.name)
             .map(|l| l.span.begin().get() as usize)
+    }
+
+    fn report_late(&self, file: &SourceFile, error: &starlark::Error) {
+        let mut diagnostic = diagnostic_of(self.collector, error);
+        if diagnostic.place.line == 0 {
+            diagnostic.place.file.clone_from(&file.name);
+        }
+        diagnostic.message = "loading the config did not end in time; it was stopped here".to_owned();
+        self.collector.report(diagnostic);
     }
 
     fn report(&self, error: &starlark::Error) {

@@ -8,7 +8,7 @@ use super::load::Evaluated;
 
 /// Evaluates a config of one file.
 pub(super) fn load(text: &str) -> Evaluated {
-    evaluate(FarmBundle::single("master.cfg", text))
+    evaluate(FarmBundle::single("master.cfg", text), std::time::Instant::now() + std::time::Duration::from_secs(60))
 }
 
 /// The stock sample, as `buildbot create-master` writes it.
