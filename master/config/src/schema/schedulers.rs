@@ -183,11 +183,7 @@ pub(super) const PARAMETERS: &[Class] = &[
         2,
         &[PARAM_NAMED, &[p("strict", BOOL).yes(), p("choices", LIST).of(STR).list()]],
     )
-    .overrides(&[
-        ("name", Default::Str("workername")),
-        ("label", Default::Str("Worker")),
-        ("required", Default::Bool(true)),
-    ]),
+    .overrides(&[("name", Default::Str("workername"))]),
     class("FileParameter", UTIL, Kind::Parameter, 2, &[PARAM, &[p("accept", OSTR)]])
         .overrides(&[("maxsize", Default::Int(10 * 1024 * 1024))]),
     class(

@@ -98,6 +98,9 @@ pub struct ForceCall<'a> {
     pub builder_by_id: Option<&'a str>,
 }
 
+/// What a `WorkerChoiceParameter` offers for no choice.
+const ANY_WORKER: &str = "-any-";
+
 /// The parameters of a scheduler's form, if it is a force scheduler.
 pub fn force_config(scheduler: &SchedulerConfig) -> Option<&ForceConfig> {
     match &scheduler.kind {

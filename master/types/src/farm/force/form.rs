@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ForceScheduler, default_of, force_config, full_name, literal_builder_names};
+use super::{ANY_WORKER, ForceScheduler, default_of, force_config, full_name, literal_builder_names};
 use crate::farm::{CodebaseParameter, ForceParameter, ForceParameterKind, SchedulerConfig};
 
 /// From how many visible fields on a code base's group has two columns.
@@ -117,7 +117,8 @@ fn field(parameter: &ForceParameter, prefix: &str, worker_names: &[String]) -> V
         }
         ForceParameterKind::WorkerChoice => {
             set("type", "list".into());
-            set("choices", worker_names.into());
+            let any = std::iter::once(ANY_WORKER).chain(worker_names.iter().map(String::as_str));
+            set("choices", any.collect());
             set("strict", false.into());
         }
         ForceParameterKind::InheritBuild { .. } => {

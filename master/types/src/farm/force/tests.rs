@@ -205,6 +205,21 @@ fn blanks_take_defaults_and_the_logged_in_user_is_the_owner() {
 }
 
 #[test]
+fn no_chosen_worker_is_no_property() {
+    let mut scheduler = scheduler();
+    let SchedulerKind::Force(config) = &mut scheduler.kind else { panic!("it is a force scheduler") };
+    config.properties = vec![parameter("workername", "".into(), ForceParameterKind::WorkerChoice)];
+    for (sent, expected) in [("", None), ("-any-", None), ("w1", Some(json!("w1")))] {
+        let params = json!({"reason": "r", "one_branch": "f", "workername": sent});
+        let params = params.as_object().expect("an object");
+        let request = validate(&scheduler, ForceCall { params, user: None, builder_by_id: None }).expect("accepted");
+        assert_eq!(request.properties.value("workername"), expected.as_ref());
+    }
+    let form = form(&scheduler, true, &["w1".to_owned()]).expect("a form");
+    assert_eq!(form.all_fields[3]["choices"], json!(["-any-", "w1"]));
+}
+
+#[test]
 fn the_form_is_what_clients_of_buildbot_know() {
     let form = form(&scheduler(), true, &["w1".to_owned()]).expect("it is a force scheduler");
     assert_eq!(form.builder_names, ["b", "b2"]);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{
-    ForceCall, ForceErrors, ForcePatch, ForceRequest, ForceSourceStamp, force_config, form::parameters_of, full_name,
+    ANY_WORKER, ForceCall, ForceErrors, ForcePatch, ForceRequest, ForceSourceStamp, force_config, form::parameters_of, full_name,
     literal_builder_names, value::value_of,
 };
 use crate::{
@@ -109,6 +109,12 @@ impl Reader<'_> {
     fn collect(&mut self, parameter: &ForceParameter, prefix: &str, into: &mut Map<String, Value>) {
         let ForceParameterKind::Nested { form_type, fields, .. } = &parameter.kind else {
             let value = self.value(parameter, prefix);
+            if parameter.kind == ForceParameterKind::WorkerChoice
+                && value.as_str().is_none_or(|name| name.is_empty() || name == ANY_WORKER)
+            {
+                // No choice: a property would keep the build waiting for a worker of that name.
+                return;
+            }
             into.insert(parameter.name.clone(), value);
             return;
         };
