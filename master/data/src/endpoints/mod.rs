@@ -21,7 +21,7 @@ use buildguild_types::spec::{FilterOp, ResultSpec};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::error::DataError;
 use crate::reply::{Items, Raw, Reply, TextItems};
@@ -34,12 +34,20 @@ use table::{ENDPOINTS, Endpoint};
 pub struct Reader {
     db: Db,
     farm: Option<watch::Receiver<Arc<LoadedFarm>>>,
+    /// Lets few large answers be made at once; the others wait.
+    large: Arc<Semaphore>,
 }
+
+/// Answers with more items than this are large: none of the pages asks for so many.
+const LARGE_ITEMS: u64 = 1_000;
+
+/// Large answers that are made at once: at most some tens of mebibytes each.
+const LARGE_AT_ONCE: usize = 2;
 
 impl Reader {
     /// Reads from `db`; the force schedulers are those of `farm`, none without it.
     pub fn new(db: Db, farm: Option<watch::Receiver<Arc<LoadedFarm>>>) -> Self {
-        Self { db, farm }
+        Self { db, farm, large: Arc::new(Semaphore::new(LARGE_AT_ONCE)) }
     }
 
     /// Answers the path below `/api/v2`, given as its decoded parts; no parts are the root.
@@ -122,6 +130,9 @@ impl Reader {
     }
 
     async fn list(&self, resource: &'static Resource, scopes: &[Scope], spec: &ResultSpec) -> Result<Reply, DataError> {
+        let large = resource.grows() && spec.limit.is_none_or(|limit| limit > LARGE_ITEMS);
+        // The semaphore is never closed, so there always is a permit some time.
+        let _permit = if large { self.large.acquire().await.ok() } else { None };
         let page = query::list_text(self.db.read(), resource, scopes, spec).await?;
         Ok(Reply::Text(TextItems { plural: resource.plural, items: page.items, total: Some(page.total) }))
     }

@@ -130,6 +130,11 @@ impl Resource {
 }
 
 impl Resource {
+    /// Whether the collection grows without end, so that all of it may be more than one wants to hold in memory.
+    pub fn grows(&self) -> bool {
+        self.totals == Totals::Page
+    }
+
     /// The fields that `field=` selects: those named; without those named with `-` before the name; all if none is named.
     ///
     /// # Errors
