@@ -195,7 +195,7 @@ impl Relay {
             self.shared.look.store(true, Ordering::Release);
         }
         if self.shared.look.swap(false, Ordering::AcqRel)
-            && let Err(error) = self.from_outbox().await
+            && let Err(error) = self.read_outbox().await
         {
             tracing::warn!(%error, "failed to read the outbox; it is tried again");
             self.shared.look.store(true, Ordering::Release);
@@ -272,7 +272,7 @@ impl Relay {
     }
 
     /// Publishes the owner's rows of the outbox, oldest first. What is in the queue is among them.
-    async fn from_outbox(&mut self) -> Result<(), DbError> {
+    async fn read_outbox(&mut self) -> Result<(), DbError> {
         let Some(owner) = *self.owner.borrow() else { return Ok(()) };
         self.remove_published().await?;
         loop {

@@ -41,6 +41,7 @@ pub(crate) fn from_row(row: &QueryResult) -> Result<Buildset, DbError> {
 
 /// A source stamp of a new buildset.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a buildset has a handful of them, for the length of one call")]
 pub enum StampRef {
     /// One that exists.
     Id(SourceStampId),
