@@ -21,7 +21,7 @@ use buildguild_types::time::SystemClock;
 use tokio_util::sync::CancellationToken;
 
 const STREAMS: usize = 50;
-const BUILDS: usize = 40;
+const BUILDS: usize = 20;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -95,16 +95,15 @@ async fn one_build(data: &Data, builder: BuilderId, worker: WorkerId) -> Result<
         properties.set(format!("property{number}"), number, "Build");
     }
     let properties = &properties;
+    let number = data.reserve_build_number(builder).await?;
     let (build, step) = data
         .update(|u| async move {
-            let start = StartBuild { builder, request, worker, state_string: "starting" };
-            let build = u.add_build(&start).await?.buildid;
+            let start = StartBuild { builder, request, worker, state_string: "preparing worker" };
+            let build = u.add_build_numbered(&start, number).await?.buildid;
             u.set_build_plan(build, "hash", "{\"version\":1,\"steps\":[]}").await?;
             u.announce_build(build).await?;
             u.set_build_properties(build, properties).await?;
-            let step = u.add_step(build, "worker_preparation", "preparing worker").await?;
-            u.start_step(step.stepid, true).await?;
-            u.set_build_state_string(build, "preparing worker").await?;
+            let step = u.begin_step(build, "worker_preparation", "preparing worker", true).await?;
             Ok((build, step.stepid))
         })
         .await?;
@@ -116,16 +115,13 @@ async fn one_build(data: &Data, builder: BuilderId, worker: WorkerId) -> Result<
     .await?;
     let (step, log) = data
         .update(|u| async move {
-            let step = u.add_step(build, "shell", "pending").await?.stepid;
-            u.start_step(step, true).await?;
-            u.set_step_state_string(step, "running").await?;
+            let step = u.begin_step(build, "shell", "running", true).await?.stepid;
             Ok((step, u.add_log(step, "stdio", "stdio", LogKind::Stream).await?.logid))
         })
         .await?;
     let content = &Prepared::new("hin dir\noa line\noanother\nhexit 0\n", true, Compression::Zstd);
     data.update(|u| async move {
         u.append_log(step, log, content, None).await?;
-        u.set_step_state_string(step, "'true'").await?;
         u.finish_step(step, end).await?;
         u.set_build_state_string(build, "building").await
     })

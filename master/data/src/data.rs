@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use broker_adapters::EventLog;
 use buildguild_db::{Db, DbError, Owner, Tx, outbox};
 use buildguild_types::event::Event;
-use buildguild_types::ids::{BuildId, LogId, StepId};
+use buildguild_types::ids::{BuildId, BuilderId, LogId, StepId};
 use buildguild_types::resources::Build;
 use buildguild_types::time::{Clock, Timestamp};
 use tokio::sync::watch;
@@ -82,6 +82,15 @@ impl Data {
     /// Follows the owner: nothing before the master has registered and after it has been declared dead.
     pub fn watch_owner(&self) -> watch::Receiver<Option<Owner>> {
         self.0.owner.clone()
+    }
+
+    /// Takes a builder's next build number before the update that adds the build, where that pays
+    /// (see [`buildguild_db::builds::reserve_number`]).
+    ///
+    /// # Errors
+    /// What the database reported.
+    pub async fn reserve_build_number(&self, builder: BuilderId) -> Result<Option<i64>, DbError> {
+        buildguild_db::builds::reserve_number(&self.0.db, builder).await
     }
 
     /// Runs one update: a short transaction of any number of the verbs of [`Update`], all or none, with their events.

@@ -138,12 +138,12 @@ impl Update {
                 self.emit(events::step(&step, "finished")?);
             }
             let build = builds::finish(tx, build.buildid, results, Some(state), self.now()).await?;
-            wishes::remove(tx, &[WishKind::StopBuild], build.buildid.get()).await?;
+            wishes::remove_of_build(tx, build.buildid, request).await?;
             self.emit(events::build(&build, "finished")?);
         }
         if cancelled {
             let completed = buildrequests::complete(tx, &[request], results, from, self.now()).await?;
-            self.announce_completed(&completed).await?;
+            self.announce_completed(&completed)?;
         } else {
             for request in buildrequests::unclaim(tx, &[request], from).await? {
                 self.emit(events::buildrequest(&request, "unclaimed")?);

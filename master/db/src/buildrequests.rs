@@ -61,24 +61,46 @@ pub async fn claim_some(
     let sql = format!(
         "UPDATE buildrequests SET claimed = TRUE WHERE NOT claimed AND NOT complete AND id IN (
              SELECT r.id FROM buildrequests r WHERE r.id {} AND NOT r.claimed AND NOT r.complete ORDER BY r.id{})
-         RETURNING id",
+         RETURNING {UPDATED}",
         in_list(backend, 1),
         exclusive(backend, "r")
     );
-    let won = ids(&fetch_all(tx, sql, params![id_list(requests)]).await?, "id")?;
+    let claim = Some((owner.master_id, now));
+    let won = updated(&fetch_all(tx, sql, params![id_list(requests)]).await?, |_| claim)?;
     if won.is_empty() {
         return Ok(Vec::new());
     }
+    let ids: Vec<BuildRequestId> = won.iter().map(|request| request.buildrequestid).collect();
     let sql = format!(
         "INSERT INTO buildrequest_claims (brid, masterid, epoch, claimed_at)
          SELECT r.id, $2, $3, $4 FROM buildrequests r WHERE r.id {}",
         in_list(backend, 1)
     );
-    let inserted = execute(tx, sql, params![id_list(&won), owner.master_id, owner.epoch, now]).await?;
+    let inserted = execute(tx, sql, params![id_list(&ids), owner.master_id, owner.epoch, now]).await?;
     if inserted != won.len() as u64 {
         return Err(DbError::AlreadyClaimed);
     }
-    get_many(tx, &won).await
+    Ok(won)
+}
+
+/// What an update of requests gives back, to be read by [`updated`].
+const UPDATED: &str = "id AS buildrequestid, buildsetid, builderid, priority, complete, complete_at, results,
+    submitted_at, waited_for, CAST(NULL AS BIGINT) AS claimed_at, CAST(NULL AS BIGINT) AS claimed_by_masterid";
+
+/// Reads updated requests, with the claims that are known. By id.
+fn updated(
+    rows: &[QueryResult],
+    claim: impl Fn(BuildRequestId) -> Option<(MasterId, Timestamp)>,
+) -> Result<Vec<BuildRequest>, DbError> {
+    let mut requests = rows.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
+    for request in &mut requests {
+        let claim = claim(request.buildrequestid);
+        request.claimed = claim.is_some();
+        request.claimed_by_masterid = claim.map(|(master, _)| master);
+        request.claimed_at = claim.map(|(_, at)| at);
+    }
+    requests.sort_by_key(|request| request.buildrequestid);
+    Ok(requests)
 }
 
 /// Claims all of the requests, or none.
@@ -151,15 +173,18 @@ pub async fn complete(
 ) -> Result<Completed, DbError> {
     let backend = tx.get_database_backend();
     let sql = format!(
-        "SELECT brid FROM buildrequest_claims WHERE brid {} AND masterid = $2 AND epoch = $3{}",
+        "SELECT brid, masterid, claimed_at FROM buildrequest_claims WHERE brid {} AND masterid = $2 AND epoch = $3{}",
         in_list(backend, 1),
         share(backend, "buildrequest_claims")
     );
-    let held = fetch_all(tx, sql, params![id_list(requests), owner.master_id, owner.epoch]).await?;
-    if held.len() != requests.len() {
+    let mut claims = BTreeMap::new();
+    for row in fetch_all(tx, sql, params![id_list(requests), owner.master_id, owner.epoch]).await? {
+        claims.insert(id(&row, "brid")?, (id(&row, "masterid")?, time(&row, "claimed_at")?));
+    }
+    if claims.len() != requests.len() {
         return Err(DbError::ClaimLost);
     }
-    let completed = finish(tx, requests, results, now).await?;
+    let completed = finish(tx, requests, results, now, &claims).await?;
     if completed.requests.len() != requests.len() {
         return Err(DbError::AlreadyComplete);
     }
@@ -182,38 +207,34 @@ pub async fn complete_queued(
 ) -> Result<Completed, DbError> {
     let won = claim_some(tx, requests, owner, now).await?;
     let won: Vec<BuildRequestId> = won.iter().map(|request| request.buildrequestid).collect();
-    finish(tx, &won, results, now).await
+    let claims = won.iter().map(|request| (*request, (owner.master_id, now))).collect();
+    finish(tx, &won, results, now, &claims).await
 }
 
-async fn finish(tx: &Tx, requests: &[BuildRequestId], results: Results, now: Timestamp) -> Result<Completed, DbError> {
-    let sql = format!(
-        "UPDATE buildrequests SET complete = TRUE, results = $2, complete_at = $3
-         WHERE id {} AND NOT complete AND claimed RETURNING id, buildsetid",
-        in_list(tx.get_database_backend(), 1)
-    );
-    let mut ids: Vec<BuildRequestId> = Vec::new();
-    let mut counts: BTreeMap<BuildsetId, i64> = BTreeMap::new();
-    for row in fetch_all(tx, sql, params![id_list(requests), results, now]).await? {
-        ids.push(id(&row, "id")?);
-        *counts.entry(id(&row, "buildsetid")?).or_default() += 1;
-    }
-    if ids.is_empty() {
+/// Completes requests with these claims.
+async fn finish(
+    tx: &Tx,
+    requests: &[BuildRequestId],
+    results: Results,
+    now: Timestamp,
+    claims: &BTreeMap<BuildRequestId, (MasterId, Timestamp)>,
+) -> Result<Completed, DbError> {
+    if requests.is_empty() {
         return Ok(Completed::default());
     }
-    let buildsets = buildsets::requests_completed(tx, &counts, now).await?;
-    Ok(Completed { requests: get_many(tx, &ids).await?, buildsets })
-}
-
-/// The worst result of a buildset's requests.
-pub(crate) async fn worst_result(connection: &impl ConnectionTrait, buildset: BuildsetId) -> Result<Results, DbError> {
-    let sql = "SELECT DISTINCT results FROM buildrequests WHERE buildsetid = $1 AND complete";
-    let mut worst: Option<Results> = None;
-    for row in fetch_all(connection, sql, params![buildset]).await? {
-        if let Some(results) = maybe_results(&row, "results")? {
-            worst = Some(worst.map_or(results, |worst| worst.worst(results)));
-        }
+    let sql = format!(
+        "UPDATE buildrequests SET complete = TRUE, results = $2, complete_at = $3
+         WHERE id {} AND NOT complete AND claimed RETURNING {UPDATED}",
+        in_list(tx.get_database_backend(), 1)
+    );
+    let rows = fetch_all(tx, sql, params![id_list(requests), results, now]).await?;
+    let requests = updated(&rows, |request| claims.get(&request).copied())?;
+    let mut counts: BTreeMap<BuildsetId, i64> = BTreeMap::new();
+    for request in &requests {
+        *counts.entry(request.buildsetid).or_default() += 1;
     }
-    Ok(worst.unwrap_or(Results::Success))
+    let buildsets = buildsets::requests_completed(tx, &counts, results, now).await?;
+    Ok(Completed { requests, buildsets })
 }
 
 /// Sets the priority of requests that are not complete.

@@ -5,12 +5,13 @@ use buildguild_types::properties::Properties;
 use buildguild_types::resources::Build;
 use buildguild_types::results::Results;
 use buildguild_types::time::Timestamp;
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
+use crate::claims::share;
 use crate::sql::{
     column, execute, fetch_all, fetch_one, id, id_list, in_list, maybe_id, maybe_results, maybe_time, time,
 };
-use crate::{DbError, Owner, Tx, params};
+use crate::{Db, DbError, Owner, Tx, params};
 
 /// The columns of a build (`b`), without its properties.
 pub(crate) const COLUMNS: &str = "b.id AS buildid, b.number AS number, b.builderid AS builderid,
@@ -50,20 +51,61 @@ pub struct NewBuild<'a> {
     pub state_string: &'a str,
 }
 
+const NEXT_NUMBER: &str = "ON CONFLICT (builderid) DO UPDATE SET last_number = builder_numbers.last_number + 1
+                           RETURNING last_number";
+
+/// Takes the builder's next number, in one atomic update of its own: builds of a builder that start at the same time do
+/// not wait for each other's transactions. The number is lost if the build is not added; numbers never come twice.
+///
+/// The commit is not waited for: the one that adds the build comes later in the log, and makes both durable.
+///
+/// SQLite has one writer anyway; there the number is taken together with the build, and this gives nothing.
+///
+/// # Errors
+/// What the database reported.
+pub async fn reserve_number(db: &Db, builder: BuilderId) -> Result<Option<i64>, DbError> {
+    if db.backend() != DbBackend::Postgres {
+        return Ok(None);
+    }
+    let sql = format!(
+        "INSERT INTO builder_numbers (builderid, last_number)
+         SELECT $1, 1 FROM (SELECT set_config('synchronous_commit', 'off', true) AS set) AS async
+         WHERE async.set IS NOT NULL {NEXT_NUMBER}"
+    );
+    let row = fetch_one(db.read(), sql, params![builder]).await?.ok_or(DbError::NotFound("builder"))?;
+    Ok(Some(column(&row, "last_number")?))
+}
+
 /// Adds a build with the builder's next number, which is one atomic update. The caller has locked the request's claim.
 ///
 /// # Errors
 /// What the database reported.
 pub async fn add(tx: &Tx, new: &NewBuild<'_>, owner: Owner, now: Timestamp) -> Result<Build, DbError> {
-    let sql = "INSERT INTO builder_numbers (builderid, last_number) VALUES ($1, 1)
-               ON CONFLICT (builderid) DO UPDATE SET last_number = builder_numbers.last_number + 1
-               RETURNING last_number";
+    let sql = format!("INSERT INTO builder_numbers (builderid, last_number) VALUES ($1, 1) {NEXT_NUMBER}");
     let row = fetch_one(tx, sql, params![new.builder]).await?.ok_or(DbError::NotFound("builder"))?;
-    let number: i64 = column(&row, "last_number")?;
-    let sql = "INSERT INTO builds (number, builderid, buildrequestid, workerid, masterid, started_at, state_string)
-               VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id";
-    let values = params![number, new.builder, new.request, new.worker, owner.master_id, now, new.state_string];
-    let row = fetch_one(tx, sql, values).await?.ok_or(DbError::NotFound("build"))?;
+    add_numbered(tx, new, column(&row, "last_number")?, owner, now).await
+}
+
+/// Adds a build with a number that was reserved for it, and locks the request's claim.
+///
+/// # Errors
+/// [`DbError::ClaimLost`] if the owner does not hold it.
+pub async fn add_numbered(
+    tx: &Tx,
+    new: &NewBuild<'_>,
+    number: i64,
+    owner: Owner,
+    now: Timestamp,
+) -> Result<Build, DbError> {
+    let sql = format!(
+        "INSERT INTO builds (number, builderid, buildrequestid, workerid, masterid, started_at, state_string)
+         SELECT $1, $2, c.brid, $4, $5, $6, $7 FROM buildrequest_claims c
+         WHERE c.brid = $3 AND c.masterid = $5 AND c.epoch = $8{} RETURNING id",
+        share(tx.get_database_backend(), "c")
+    );
+    let values =
+        params![number, new.builder, new.request, new.worker, owner.master_id, now, new.state_string, owner.epoch];
+    let row = fetch_one(tx, sql, values).await?.ok_or(DbError::ClaimLost)?;
     Ok(Build {
         buildid: id(&row, "id")?,
         number,

@@ -15,7 +15,7 @@ use crate::sql::{
     Cell, column, execute, fetch_all, fetch_one, id, id_list, in_list, maybe_id, maybe_results, maybe_time, rows_of,
     time,
 };
-use crate::{DbError, Tx, buildrequests, params, properties};
+use crate::{DbError, Tx, params, properties};
 
 /// The columns of a buildset, without its source stamps.
 pub(crate) const COLUMNS: &str = "bs.id AS bsid, bs.external_idstring AS external_idstring, bs.reason AS reason,
@@ -79,14 +79,14 @@ pub struct NewBuildset {
 /// # Errors
 /// What the database reported.
 pub async fn add(tx: &Tx, new: &NewBuildset, now: Timestamp) -> Result<(Buildset, Vec<BuildRequest>), DbError> {
-    let mut stamps: Vec<SourceStampId> = Vec::new();
+    let mut stamps: Vec<SourceStamp> = Vec::new();
     for stamp in &new.sourcestamps {
-        let ssid = match stamp {
-            StampRef::Id(ssid) => *ssid,
-            StampRef::New(stamp) => sourcestamps::find_or_create(tx, stamp, now).await?,
+        let stamp = match stamp {
+            StampRef::Id(ssid) => sourcestamps::get(tx, *ssid).await?.ok_or(DbError::NotFound("source stamp"))?,
+            StampRef::New(stamp) => sourcestamps::find_or_create_whole(tx, stamp, now).await?,
         };
-        if !stamps.contains(&ssid) {
-            stamps.push(ssid);
+        if stamps.iter().all(|other| other.ssid != stamp.ssid) {
+            stamps.push(stamp);
         }
     }
     let empty = new.builders.is_empty();
@@ -122,16 +122,16 @@ pub async fn add(tx: &Tx, new: &NewBuildset, now: Timestamp) -> Result<(Buildset
         complete: empty,
         complete_at: empty.then_some(now),
         results: empty.then_some(Results::Success),
-        sourcestamps: sourcestamps::for_buildset(tx, bsid).await?,
+        sourcestamps: stamps,
     };
     Ok((buildset, requests))
 }
 
-async fn add_stamps(tx: &Tx, bsid: BuildsetId, stamps: &[SourceStampId]) -> Result<(), DbError> {
+async fn add_stamps(tx: &Tx, bsid: BuildsetId, stamps: &[SourceStamp]) -> Result<(), DbError> {
     if stamps.is_empty() {
         return Ok(());
     }
-    let rows: Vec<[i64; 1]> = stamps.iter().map(|stamp| [stamp.get()]).collect();
+    let rows: Vec<[i64; 1]> = stamps.iter().map(|stamp| [stamp.ssid.get()]).collect();
     let (cells, from) = rows_of(tx.get_database_backend(), 2, &[Cell::Int]);
     let sql = format!(
         "INSERT INTO buildset_sourcestamps (buildsetid, sourcestampid) SELECT $1, {} FROM {from} ORDER BY e.key",
@@ -183,28 +183,54 @@ async fn add_requests(
     Ok(requests)
 }
 
-/// Counts down the open requests of buildsets, and completes those that have none left, with the worst result of their
-/// requests. Returns those. Each count is one atomic update, so of several masters that complete the last requests
-/// exactly one sees zero.
+/// The results by severity: an index into this is what the column worst_severity holds.
+const BY_SEVERITY: [Results; 7] = [
+    Results::Skipped,
+    Results::Success,
+    Results::Warnings,
+    Results::Failure,
+    Results::Exception,
+    Results::Retry,
+    Results::Cancelled,
+];
+
+/// Counts down the open requests of buildsets, some of which have ended with `results`, and completes those that have
+/// none left, with the worst result of all their requests. Returns those. Each is one atomic update, so of several
+/// masters that complete the last requests exactly one sees zero.
 ///
 /// # Errors
 /// What the database reported.
 pub(crate) async fn requests_completed(
     tx: &Tx,
     counts: &BTreeMap<BuildsetId, i64>,
+    results: Results,
     now: Timestamp,
 ) -> Result<Vec<Buildset>, DbError> {
+    let severity = BY_SEVERITY.iter().zip(0_i64..).find(|(other, _)| **other == results).map_or(0, |(_, index)| index);
+    let worst = "CASE WHEN worst_severity > $3 THEN worst_severity ELSE $3 END";
+    let mut code = format!("CASE {worst}");
+    for (severity, results) in BY_SEVERITY.iter().enumerate() {
+        code.push_str(&format!(" WHEN {severity} THEN {}", results.code()));
+    }
+    code.push_str(" END");
+    let last = "open_requests <= $2";
+    let sql = format!(
+        "UPDATE buildsets SET open_requests = open_requests - $2, worst_severity = {worst}, complete = ({last}),
+             complete_at = CASE WHEN {last} THEN $4 END, results = CASE WHEN {last} THEN {code} END
+         WHERE id = $1 AND NOT complete
+         RETURNING id AS bsid, external_idstring, reason, submitted_at, complete, complete_at, results, parent_buildid,
+             parent_relationship, rebuilt_buildid"
+    );
     let mut done = Vec::new();
     for (bsid, count) in counts {
-        let sql = "UPDATE buildsets SET open_requests = open_requests - $2 WHERE id = $1 AND NOT complete
-                   RETURNING open_requests";
-        if let Some(row) = fetch_one(tx, sql, params![*bsid, *count]).await?
-            && column::<i64>(&row, "open_requests")? <= 0
-        {
-            let results = buildrequests::worst_result(tx, *bsid).await?;
-            done.push(complete(tx, *bsid, results, now).await?);
+        if let Some(row) = fetch_one(tx, sql.as_str(), params![*bsid, *count, severity, now]).await? {
+            let buildset = from_row(&row)?;
+            if buildset.complete {
+                done.push(buildset);
+            }
         }
     }
+    fill(tx, &mut done).await?;
     Ok(done)
 }
 

@@ -20,7 +20,7 @@ pub struct DbOptions {
     pub url: String,
     /// Relative SQLite paths start here; by default in the current directory.
     pub base_dir: Option<PathBuf>,
-    /// At most so many connections (PostgreSQL), or so many readers (SQLite).
+    /// At most so many connections for reading, and on PostgreSQL as many for writing.
     pub pool_size: u32,
     /// How long to wait for a connection.
     pub acquire_timeout: Duration,
@@ -86,8 +86,8 @@ impl Db {
     pub async fn connect(options: &DbOptions) -> Result<Self, DbError> {
         let (reader, writer) = match options.target()? {
             Target::Postgres(url) => {
-                let pool = connect_postgres(url, options).await?;
-                (pool.clone(), Writer::Pool(pool))
+                let reader = connect_postgres(url.clone(), options, true).await?;
+                (reader, Writer::Pool(connect_postgres(url, options, false).await?))
             }
             Target::Sqlite(path) => {
                 // The writer comes first: it creates the file and sets the journal mode.
@@ -172,9 +172,11 @@ impl Db {
 
     /// Closes all connections; what is under way ends first.
     pub async fn close(&self) {
-        if let Writer::Grouped(writer) = &self.0.writer {
-            let _ = writer.connection().close_by_ref().await;
-        }
+        let writer = match &self.0.writer {
+            Writer::Pool(pool) => pool,
+            Writer::Grouped(writer) => writer.connection(),
+        };
+        let _ = writer.close_by_ref().await;
         let _ = self.0.reader.close_by_ref().await;
     }
 }
@@ -189,7 +191,10 @@ fn backoff(attempt: u32) -> Duration {
     Duration::from_millis(ceiling / 2 + jitter / 2)
 }
 
-async fn connect_postgres(url: String, options: &DbOptions) -> Result<DatabaseConnection, DbError> {
+/// Readers and writers have pools of their own: writers never wait for a connection because of many slow reads, and
+/// their statements, which all go by a key, are planned once, whatever the values.
+async fn connect_postgres(url: String, options: &DbOptions, reader: bool) -> Result<DatabaseConnection, DbError> {
+    let plans = if reader { "auto" } else { "force_generic_plan" };
     let idle = options.idle_in_transaction_timeout.as_millis().to_string();
     let mut connect = ConnectOptions::new(url);
     connect
@@ -206,6 +211,7 @@ async fn connect_postgres(url: String, options: &DbOptions) -> Result<DatabaseCo
                 ("idle_in_transaction_session_timeout", idle.as_str()),
                 // Compiling a plan costs more than any of our queries.
                 ("jit", "off"),
+                ("plan_cache_mode", plans),
                 // With the default of 4, made for spinning disks, the planner walks the whole primary key for the
                 // builds of one builder instead of reading that builder's index.
                 ("random_page_cost", "1.1"),

@@ -126,17 +126,29 @@ pub async fn find_id(
 /// # Errors
 /// What the database reported.
 pub async fn find_or_create(tx: &Tx, stamp: &NewSourceStamp, now: Timestamp) -> Result<SourceStampId, DbError> {
+    Ok(find_or_create_whole(tx, stamp, now).await?.ssid)
+}
+
+/// This source stamp as it is stored, which it is from now on.
+///
+/// # Errors
+/// What the database reported.
+pub(crate) async fn find_or_create_whole(
+    tx: &Tx,
+    stamp: &NewSourceStamp,
+    now: Timestamp,
+) -> Result<SourceStamp, DbError> {
     let hash = stamp.hash();
-    let find = "SELECT id FROM sourcestamps WHERE ss_hash = $1";
-    if let Some(row) = fetch_one(tx, find, params![hash.as_str()]).await? {
-        return id(&row, "id");
+    let find = format!("SELECT {COLUMNS} FROM {FROM} WHERE ss.ss_hash = $1");
+    if let Some(row) = fetch_one(tx, find.as_str(), params![hash.as_str()]).await? {
+        return from_row(&row);
     }
     let patch: Option<PatchId> = match &stamp.patch {
         Some(patch) => Some(add_patch(tx, patch).await?),
         None => None,
     };
     let sql = "INSERT INTO sourcestamps (ss_hash, branch, revision, patchid, repository, codebase, project, created_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (ss_hash) DO NOTHING RETURNING id";
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (ss_hash) DO NOTHING";
     let values = params![
         hash.as_str(),
         stamp.branch.as_deref(),
@@ -147,15 +159,14 @@ pub async fn find_or_create(tx: &Tx, stamp: &NewSourceStamp, now: Timestamp) -> 
         &stamp.project,
         now
     ];
-    if let Some(row) = fetch_one(tx, sql, values).await? {
-        return id(&row, "id");
-    }
-    // Somebody else was faster; our patch is not needed then.
-    if let Some(patch) = patch {
+    // If somebody else was faster, our patch is not needed.
+    if execute(tx, sql, values).await? == 0
+        && let Some(patch) = patch
+    {
         execute(tx, "DELETE FROM patches WHERE id = $1", params![patch]).await?;
     }
     match fetch_one(tx, find, params![hash]).await? {
-        Some(row) => id(&row, "id"),
+        Some(row) => from_row(&row),
         None => Err(DbError::NotFound("source stamp")),
     }
 }

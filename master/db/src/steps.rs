@@ -1,5 +1,7 @@
 //! Steps of builds, and the journal of durable step functions.
 
+use std::collections::HashSet;
+
 use buildguild_types::ids::{BuildId, StepId};
 use buildguild_types::resources::{Step, StepUrl};
 use buildguild_types::results::Results;
@@ -43,21 +45,49 @@ pub(crate) fn from_row(row: &QueryResult) -> Result<Step, DbError> {
 /// # Errors
 /// What the database reported.
 pub async fn add(tx: &Tx, build: BuildId, name: &str, state: &str) -> Result<Step, DbError> {
-    let rows = fetch_all(tx, "SELECT number, name FROM steps WHERE buildid = $1", params![build]).await?;
-    let mut number = 0;
-    let mut taken = std::collections::HashSet::new();
-    for row in &rows {
-        number = number.max(column::<i64>(row, "number")? + 1);
-        taken.insert(column::<String>(row, "name")?);
+    insert(tx, build, name, state, None, None).await
+}
+
+/// Adds a step that has started; with its locks if it needs none or has them.
+///
+/// # Errors
+/// What the database reported.
+pub async fn add_started(
+    tx: &Tx,
+    build: BuildId,
+    name: &str,
+    state: &str,
+    now: Timestamp,
+    locks_acquired: bool,
+) -> Result<Step, DbError> {
+    insert(tx, build, name, state, Some(now), locks_acquired.then_some(now)).await
+}
+
+async fn insert(
+    tx: &Tx,
+    build: BuildId,
+    name: &str,
+    state: &str,
+    started_at: Option<Timestamp>,
+    locks_acquired_at: Option<Timestamp>,
+) -> Result<Step, DbError> {
+    // `WHERE true` keeps SQLite's parser from reading ON CONFLICT as a join.
+    let sql = format!(
+        "INSERT INTO steps (number, name, buildid, state_string, started_at, locks_acquired_at)
+         SELECT COALESCE(max(number) + 1, 0), $2, $1, $3, $4, $5 FROM steps WHERE buildid = $1
+         ON CONFLICT (buildid, name) DO NOTHING {RETURNING}"
+    );
+    let values = |name: &str| params![build, name, state, started_at, locks_acquired_at];
+    if let Some(row) = fetch_one(tx, sql.as_str(), values(name)).await? {
+        return from_row(&row);
     }
-    let mut unique = name.to_owned();
-    let mut suffix = 0;
-    while taken.contains(&unique) {
-        suffix += 1;
-        unique = format!("{name}_{suffix}");
-    }
-    let sql = format!("INSERT INTO steps (number, name, buildid, state_string) VALUES ($1, $2, $3, $4) {RETURNING}");
-    match fetch_one(tx, sql, params![number, unique, build, state]).await? {
+    let taken = fetch_all(tx, "SELECT name FROM steps WHERE buildid = $1", params![build])
+        .await?
+        .iter()
+        .map(|row| column::<String>(row, "name"))
+        .collect::<Result<HashSet<_>, _>>()?;
+    let free = (1_u32..).map(|suffix| format!("{name}_{suffix}")).find(|unique| !taken.contains(unique));
+    match fetch_one(tx, sql, values(&free.unwrap_or_default())).await? {
         Some(row) => from_row(&row),
         None => Err(DbError::NotFound("step")),
     }

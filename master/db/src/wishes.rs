@@ -1,6 +1,7 @@
 //! Wishes: what somebody wants done by whichever master holds an object. The wish is a fact; the event that follows it
 //! is only a hint, so a lost hint delays it and a dead master does not lose it.
 
+use buildguild_types::ids::{BuildId, BuildRequestId};
 use buildguild_types::time::Timestamp;
 use sea_orm::{ConnectionTrait, QueryResult};
 
@@ -122,6 +123,20 @@ pub async fn remove_for(connection: &impl ConnectionTrait, kind: WishKind, targe
     let sql =
         format!("DELETE FROM wishes WHERE kind = $1 AND target {}", in_list(connection.get_database_backend(), 2));
     execute(connection, sql, params![kind.name(), id_list(targets)]).await
+}
+
+/// Removes the wishes about a build that has ended, and about its request.
+///
+/// # Errors
+/// What the database reported.
+pub async fn remove_of_build(
+    connection: &impl ConnectionTrait,
+    build: BuildId,
+    request: BuildRequestId,
+) -> Result<u64, DbError> {
+    let sql = "DELETE FROM wishes WHERE (kind = 'build.stop' AND target = $1)
+               OR (kind = 'buildrequest.cancel' AND target = $2)";
+    execute(connection, sql, params![build, request]).await
 }
 
 /// Removes wishes by their ids.

@@ -1,7 +1,7 @@
 -- Buildsets, build requests and their claims.
 --
 -- open_requests counts the requests that are not complete, so that the master which completes the last one knows it by
--- a single atomic update.
+-- a single atomic update; worst_severity is the worst result of those that are, as a number that grows with severity.
 CREATE TABLE buildsets (
     id @pk,
     external_idstring @text,
@@ -13,7 +13,8 @@ CREATE TABLE buildsets (
     parent_buildid BIGINT @late(builds.id),
     parent_relationship @text,
     rebuilt_buildid BIGINT @late(builds.id),
-    open_requests BIGINT NOT NULL
+    open_requests BIGINT NOT NULL,
+    worst_severity BIGINT
 );
 CREATE INDEX buildsets_open ON buildsets (id) WHERE NOT complete;
 CREATE INDEX buildsets_submitted ON buildsets (submitted_at, id);
@@ -61,9 +62,10 @@ CREATE INDEX buildrequests_claimable ON buildrequests (builderid, priority DESC,
 -- What is under way: housekeeping reads nothing else.
 CREATE INDEX buildrequests_running ON buildrequests (id) WHERE claimed AND NOT complete;
 
+-- masterid is no foreign key: who claims has locked the row of its master.
 CREATE TABLE buildrequest_claims (
     brid BIGINT PRIMARY KEY REFERENCES buildrequests (id) ON DELETE CASCADE,
-    masterid BIGINT NOT NULL REFERENCES masters (id),
+    masterid BIGINT NOT NULL,
     epoch BIGINT NOT NULL,
     claimed_at BIGINT NOT NULL
 );

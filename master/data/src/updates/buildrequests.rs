@@ -50,7 +50,8 @@ impl Update {
         results: Results,
     ) -> Result<Completed, DbError> {
         let completed = buildrequests::complete(self.tx(), requests, results, self.owner(), self.now()).await?;
-        self.announce_completed(&completed).await?;
+        self.announce_completed(&completed)?;
+        self.settle_wishes(&completed).await?;
         Ok(completed)
     }
 
@@ -65,15 +66,21 @@ impl Update {
         results: Results,
     ) -> Result<Completed, DbError> {
         let completed = buildrequests::complete_queued(self.tx(), requests, results, self.owner(), self.now()).await?;
-        self.announce_completed(&completed).await?;
+        self.announce_completed(&completed)?;
+        self.settle_wishes(&completed).await?;
         Ok(completed)
     }
 
-    pub(crate) async fn announce_completed(&self, completed: &Completed) -> Result<(), DbError> {
+    pub(crate) fn announce_completed(&self, completed: &Completed) -> Result<(), DbError> {
         self.announce_requests(&completed.requests, "complete")?;
         for buildset in &completed.buildsets {
             self.emit(events::buildset(buildset, None, "complete")?);
         }
+        Ok(())
+    }
+
+    /// Removes the wishes to cancel requests that are complete.
+    async fn settle_wishes(&self, completed: &Completed) -> Result<(), DbError> {
         let ids: Vec<i64> = completed.requests.iter().map(|request| request.buildrequestid.get()).collect();
         wishes::remove_for(self.tx(), WishKind::CancelRequest, &ids).await?;
         Ok(())

@@ -1,8 +1,7 @@
 //! Builds and their properties.
 
 use buildguild_db::builds::{self, NewBuild};
-use buildguild_db::wishes::{self, WishKind};
-use buildguild_db::{DbError, buildrequests, claims, plans, properties};
+use buildguild_db::{DbError, buildrequests, claims, plans, properties, wishes};
 use buildguild_types::ids::{BuildId, BuildRequestId, BuilderId, WorkerId};
 use buildguild_types::properties::Properties;
 use buildguild_types::resources::Build;
@@ -43,14 +42,25 @@ impl Update {
     /// # Errors
     /// [`DbError::ClaimLost`] if this master does not hold the request.
     pub async fn add_build(&self, start: &StartBuild<'_>) -> Result<Build, DbError> {
-        claims::lock_request(self.tx(), start.request, self.owner()).await?;
+        self.add_build_numbered(start, None).await
+    }
+
+    /// As [`Update::add_build`], with a number that was reserved before ([`crate::Data::reserve_build_number`]), so
+    /// that builds of one builder which start at the same time do not wait for each other.
+    ///
+    /// # Errors
+    /// [`DbError::ClaimLost`] if this master does not hold the request.
+    pub async fn add_build_numbered(&self, start: &StartBuild<'_>, number: Option<i64>) -> Result<Build, DbError> {
         let new = NewBuild {
             builder: start.builder,
             request: start.request,
             worker: start.worker,
             state_string: start.state_string,
         };
-        let build = builds::add(self.tx(), &new, self.owner(), self.now()).await?;
+        let build = match number {
+            Some(number) => builds::add_numbered(self.tx(), &new, number, self.owner(), self.now()).await?,
+            None => builds::add(self.tx(), &new, self.owner(), self.now()).await?,
+        };
         self.remember_build(&build);
         Ok(build)
     }
@@ -130,13 +140,15 @@ impl Update {
             self.emit(events::build(&update, "update")?);
         }
         self.emit(events::build(&build, "finished")?);
-        wishes::remove(self.tx(), &[WishKind::StopBuild], build.buildid.get()).await?;
+        wishes::remove_of_build(self.tx(), build.buildid, build.buildrequestid).await?;
         if results == Results::Retry {
             for request in buildrequests::unclaim(self.tx(), &[build.buildrequestid], self.owner()).await? {
                 self.emit(events::buildrequest(&request, "unclaimed")?);
             }
         } else {
-            self.complete_build_requests(&[build.buildrequestid], results).await?;
+            let requests = &[build.buildrequestid];
+            let completed = buildrequests::complete(self.tx(), requests, results, self.owner(), self.now()).await?;
+            self.announce_completed(&completed)?;
         }
         Ok(build)
     }

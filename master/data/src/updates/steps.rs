@@ -44,6 +44,27 @@ impl Update {
         Ok(step)
     }
 
+    /// Adds a step that starts at once: [`Update::add_step`] and [`Update::start_step`] in one statement.
+    ///
+    /// # Errors
+    /// [`DbError::ClaimLost`].
+    pub async fn begin_step(
+        &self,
+        build: BuildId,
+        name: &str,
+        state: &str,
+        locks_acquired: bool,
+    ) -> Result<Step, DbError> {
+        self.lock_build(build).await?;
+        let step = steps::add_started(self.tx(), build, name, state, self.now(), locks_acquired).await?;
+        self.remember_step(step.stepid);
+        let added =
+            Step { started_at: None, locks_acquired_at: None, state_string: "pending".to_owned(), ..step.clone() };
+        self.emit(events::step(&added, "new")?);
+        self.emit(events::step(&step, "started")?);
+        Ok(step)
+    }
+
     /// Starts a step. Without locks to wait for, it has them at once.
     ///
     /// # Errors
@@ -88,7 +109,7 @@ impl Update {
         Ok(step)
     }
 
-    /// Ends a step, after its logs: those still open are finished.
+    /// Ends a step, after its logs: those still open are finished. A new state is announced before the end.
     ///
     /// # Errors
     /// [`DbError::ClaimLost`], [`DbError::AlreadyComplete`].
@@ -98,6 +119,10 @@ impl Update {
             self.emit(events::log(&log, "finished")?);
         }
         let step = steps::finish(self.tx(), step, end.results, end.hidden, end.state_string, self.now()).await?;
+        if end.state_string.is_some() {
+            let updated = Step { complete: false, complete_at: None, results: None, ..step.clone() };
+            self.emit(events::step(&updated, "updated")?);
+        }
         self.emit(events::step(&step, "finished")?);
         Ok(step)
     }

@@ -52,6 +52,7 @@ async fn the_events_of_a_build_come_in_causal_order(test: &TestDb) {
             "builds/1/properties/update",
             "logs/1/new",
             "logs/1/finished",
+            "builds/1/steps/1/updated",
             "builds/1/steps/1/finished",
             "builders/1/builds/1/update",
             "builders/1/builds/1/finished",

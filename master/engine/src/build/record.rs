@@ -160,23 +160,32 @@ impl Recorder {
     ) -> Result<(Build, Properties), DbError> {
         let plan = serde_json::to_string(start.plan).map_err(|error| DbError::Invalid(error.to_string()))?;
         let plan = plan.as_str();
+        let number = loop {
+            match self.data.reserve_build_number(start.request.builderid).await {
+                Err(DbError::Busy(_) | DbError::Unavailable(_)) if self.data.owner() == Some(self.owner) => {
+                    tokio::time::sleep(RETRY[2]).await;
+                }
+                number => break number?,
+            }
+        };
         let (build, properties, preparation) = self
             .write("build.starting", |u| async move {
                 let build = u
-                    .add_build(&buildguild_data::StartBuild {
-                        builder: start.request.builderid,
-                        request: start.request.buildrequestid,
-                        worker: start.worker,
-                        state_string: "starting",
-                    })
+                    .add_build_numbered(
+                        &buildguild_data::StartBuild {
+                            builder: start.request.builderid,
+                            request: start.request.buildrequestid,
+                            worker: start.worker,
+                            state_string: "preparing worker",
+                        },
+                        number,
+                    )
                     .await?;
                 u.set_build_plan(build.buildid, &start.plan.config.0, plan).await?;
                 let properties = first_properties(&build);
                 u.announce_build(build.buildid).await?;
                 u.set_build_properties(build.buildid, &properties).await?;
-                let step = u.add_step(build.buildid, PREPARATION, "preparing worker").await?;
-                u.start_step(step.stepid, true).await?;
-                u.set_build_state_string(build.buildid, "preparing worker").await?;
+                let step = u.begin_step(build.buildid, PREPARATION, "preparing worker", true).await?;
                 Ok((build, properties, step.stepid))
             })
             .await?;
@@ -211,11 +220,8 @@ impl Recorder {
         let build = self.build;
         let (step, logs) = self
             .write("step.starting", |u| async move {
-                let step = u.add_step(build, begin.name, "pending").await?;
-                u.start_step(step.stepid, begin.runs).await?;
-                if begin.runs {
-                    u.set_step_state_string(step.stepid, begin.state).await?;
-                }
+                let state = if begin.runs { begin.state } else { "pending" };
+                let step = u.begin_step(build, begin.name, state, begin.runs).await?;
                 let mut logs = Vec::with_capacity(begin.logs.len());
                 for (name, kind) in begin.logs {
                     logs.push(u.add_log(step.stepid, name, &slug(name), *kind).await?);
@@ -239,8 +245,7 @@ impl Recorder {
             for part in appends {
                 u.append_log(part.step, part.log, &part.lines, None).await?;
             }
-            u.set_step_state_string(end.step, end.state).await?;
-            let step_end = StepEnd { results: end.results, hidden: end.hidden, state_string: None };
+            let step_end = StepEnd { results: end.results, hidden: end.hidden, state_string: Some(end.state) };
             u.finish_step(end.step, &step_end).await?;
             u.set_build_properties(build, &end.properties).await?;
             if let Some(state) = &end.build_state {
