@@ -24,6 +24,8 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .route("/sse/{command:add|remove}/{rest:.*}", web::get().to(live::change_filters))
         // Workers.
         .route("/worker", web::get().to(worker::connect))
+        // The stock worker knows host and port only, and asks for the root.
+        .route("/", web::get().guard(guard::fn_guard(worker::is_upgrade)).to(worker::connect))
         // Users.
         .route("/auth/login", web::get().to(auth::login))
         .route("/auth/logout", web::get().to(auth::logout))

@@ -1,7 +1,12 @@
-//! `/worker`: workers connect over the web port, so that one ingress is enough for a cluster. The connection is handed
+//! `/worker`, and a WebSocket at `/`: workers connect over the web port, so that one ingress is enough for a cluster. The connection is handed
 //! to the same acceptor as those of the worker port.
 
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, http::StatusCode, web};
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    guard::GuardContext,
+    http::{StatusCode, header},
+    web,
+};
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, Session};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -14,11 +19,17 @@ use crate::{auth::basic_credentials, state::AppState};
 /// socket is not read, and the worker's sends wait.
 const QUEUE_LEN: usize = 16;
 
+/// Whether a request wants a WebSocket.
+pub(crate) fn is_upgrade(context: &GuardContext<'_>) -> bool {
+    let upgrade = context.head().headers().get(header::UPGRADE);
+    upgrade.and_then(|value| value.to_str().ok()).is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
+}
+
 /// `GET /worker`: the WebSocket handshake with basic authentication.
 pub(crate) async fn connect(request: HttpRequest, body: web::Payload, state: web::Data<AppState>) -> HttpResponse {
     let Some(acceptor) = state.workers.clone() else { return refuse(&Refusal::Unavailable) };
     let Some((name, password)) = basic_credentials(&request) else {
-        let has_header = request.headers().contains_key(actix_web::http::header::AUTHORIZATION);
+        let has_header = request.headers().contains_key(header::AUTHORIZATION);
         return refuse(if has_header { &Refusal::MalformedCredentials } else { &Refusal::NoCredentials });
     };
     let admission = match acceptor.authenticate(&name, &password).await {
@@ -48,7 +59,7 @@ fn refuse(refusal: &Refusal) -> HttpResponse {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN);
     let mut response = HttpResponseBuilder::new(status);
     if status == StatusCode::UNAUTHORIZED {
-        response.insert_header((actix_web::http::header::WWW_AUTHENTICATE, "basic realm=\"buildguild workers\""));
+        response.insert_header((header::WWW_AUTHENTICATE, "basic realm=\"buildguild workers\""));
     }
     response.content_type("text/plain; charset=utf-8").body(refusal.to_string())
 }

@@ -36,7 +36,15 @@ async fn handshake(
     server: &Server,
     authorization: Option<&'static str>,
 ) -> Result<tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>, u16> {
-    let mut request = format!("ws://{}/worker", server.address).into_client_request().expect("a request");
+    handshake_at(server, "/worker", authorization).await
+}
+
+async fn handshake_at(
+    server: &Server,
+    path: &str,
+    authorization: Option<&'static str>,
+) -> Result<tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>, u16> {
+    let mut request = format!("ws://{}{path}", server.address).into_client_request().expect("a request");
     if let Some(value) = authorization {
         request.headers_mut().insert("Authorization", HeaderValue::from_static(value));
     }
@@ -65,6 +73,16 @@ async fn frames_go_both_ways() {
     socket.send(Message::binary(Vec::new())).await.expect("sends");
     let end = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.expect("in time");
     assert!(matches!(end, None | Some(Ok(Message::Close(_)))), "{end:?}");
+    server.stop().await;
+}
+
+/// The stock worker cannot be given a path.
+#[tokio::test]
+async fn a_websocket_at_the_root_is_a_worker() {
+    let server = Server::with(Setup { workers: Some(Arc::new(Echo)), ..Setup::default() }).await;
+    assert!(handshake_at(&server, "/", Some(RIGHT)).await.is_ok());
+    assert_eq!(handshake_at(&server, "/", None).await.err(), Some(401));
+    assert_eq!(server.get("/").await.status(), 200);
     server.stop().await;
 }
 
