@@ -293,7 +293,9 @@ impl Loader<'_> {
             let place = self.collector.place(&self.collector.site_of(span));
             let known: Vec<String> = self.globals.names().map(|n| n.as_str().to_owned()).collect();
             let mine: Vec<String> = module.names().map(|n| n.as_str().to_owned()).collect();
-            let help = crate::diagnostic::suggest(name, known.iter().chain(&mine).map(String::as_str));
+            let help = instead_of(name)
+                .map(str::to_owned)
+                .or_else(|| crate::diagnostic::suggest(name, known.iter().chain(&mine).map(String::as_str)));
             self.collector
                 .report(Diagnostic::error(place, format!("the name `{name}` is not defined")).with_help(help));
             module.set(name, module.heap().alloc(silent()));
@@ -378,6 +380,22 @@ pub(crate) fn message_of(error: &starlark::Error) -> String {
 
 fn silent() -> Placeholder {
     Placeholder { message: String::new(), help: String::new() }
+}
+
+/// What to use instead of a name that Python has and a config has not.
+fn instead_of(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "open" | "file" => "use read_file(\"name\")",
+        "Exception" | "ValueError" | "KeyError" | "RuntimeError" | "TypeError" => "stop with fail(\"message\")",
+        "super" | "object" | "property" | "staticmethod" | "classmethod" => {
+            "there are no classes; write a function, or a step function: steps.Function(name=..., run=...)"
+        }
+        "time" | "datetime" | "random" => "a config gives the same result each time; declare inputs with env()",
+        "sys" | "subprocess" | "socket" | "re" => "a config sees its files and declared inputs only",
+        "defer" | "inlineCallbacks" => "functions give their answer at once; what takes time is a step function",
+        "globals" | "locals" | "eval" | "exec" | "vars" => "name the values, or keep them in a dict",
+        _ => return None,
+    })
 }
 
 /// The end of the top-level statement around an offset, and the names that it assigns.

@@ -10,6 +10,7 @@ mod methods;
 mod names;
 mod node;
 mod object;
+mod percent;
 mod record;
 mod sourcemap;
 mod step;

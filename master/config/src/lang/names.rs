@@ -278,14 +278,18 @@ pub(super) fn globals() -> Globals {
         LibraryExtension::Json,
         LibraryExtension::SetType,
     ])
-    .with(functions);
+    .with(functions)
+    .with(super::percent::functions);
     for name in schema::NAMESPACES {
         builder.set(name, Namespace { name: (*name).to_owned() });
     }
     for (code, name) in RESULT_NAMES.iter().enumerate() {
         builder.set(name, i32::try_from(code).unwrap_or(0));
     }
-    // `from buildbot.plugins import ...` may leave the module's name in use.
+    // Buildbot gives these to a config. Where a replica has its directory is no input of the config, so it is the
+    // current one.
+    builder.set("basedir", ".");
+    builder.set("__file__", "master.cfg");
     builder.set("os", Os { part: Os::MODULE });
     builder.build()
 }

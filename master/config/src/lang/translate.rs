@@ -201,12 +201,34 @@ impl<'a> Translator<'a> {
                         self.replace(t.start, t.end, "==");
                     }
                 }
+                Kind::Op if text == "{" => self.set_display(tokens, i),
                 Kind::Op if text == "**" && i > 0 && operand(&tokens[i - 1], self.source) => {
                     self.problem(t.start, "Starlark has no power operator", Some("write the product, or `1 << n`"));
                 }
                 _ => {}
             }
             i += 1;
+        }
+    }
+
+    /// `{a, b}` is a set: `set([a, b])`. With a colon or `**` in it, or empty, it is a dict.
+    fn set_display(&mut self, tokens: &[Token], open: usize) {
+        let Some(brace) = tokens.get(open) else {
+            return;
+        };
+        let rest = tokens.get(open + 1..).unwrap_or(&[]);
+        let Some(close) = rest.iter().position(|t| t.depth == brace.depth && self.text(t) == "}") else {
+            return;
+        };
+        let inside = rest.get(..close).unwrap_or(&[]);
+        let dict = inside.iter().any(|t| t.depth == brace.depth + 1 && matches!(self.text(t), ":" | "**"));
+        if inside.is_empty() || dict {
+            return;
+        }
+        let end = rest.get(close).copied();
+        self.replace(brace.start, brace.end, "set([");
+        if let Some(end) = end {
+            self.replace(end.start, end.end, "])");
         }
     }
 
@@ -217,6 +239,12 @@ impl<'a> Translator<'a> {
             end += 1;
         }
         let group = &tokens[first..end];
+        // `"%(name)s" % dict`: Starlark knows positions only.
+        let percent =
+            tokens.get(end).is_some_and(|t| self.text(t) == "%") && group.iter().any(|t| self.text(t).contains("%("));
+        if let (true, Some(t)) = (percent, group.first()) {
+            self.replace(t.start, t.start, format!("{}(", super::percent::FUNCTION));
+        }
         if group.len() > 1 {
             self.replace(group[0].start, group[0].start, "(");
         }
@@ -227,6 +255,9 @@ impl<'a> Translator<'a> {
             self.string(t);
         }
         if let (true, Some(last)) = (group.len() > 1, group.last()) {
+            self.replace(last.end, last.end, ")");
+        }
+        if let (true, Some(last)) = (percent, group.last()) {
             self.replace(last.end, last.end, ")");
         }
         end
