@@ -272,6 +272,19 @@ pub async fn claimable(
     fetch_all(connection, sql, params![builder, limit]).await?.iter().map(from_row).collect()
 }
 
+/// How many requests nobody has claimed, for metrics.
+///
+/// # Errors
+/// What the database reported.
+pub async fn count_pending(connection: &impl ConnectionTrait) -> Result<i64, DbError> {
+    // Index buildrequests_unclaimed: the cost depends on what waits, not on what was ever built.
+    let sql = "SELECT count(*) AS pending FROM buildrequests WHERE NOT claimed AND NOT complete";
+    match fetch_one(connection, sql, vec![]).await? {
+        Some(row) => column(&row, "pending"),
+        None => Ok(0),
+    }
+}
+
 /// Which of the builders have unclaimed requests.
 ///
 /// # Errors

@@ -13,6 +13,7 @@ use worker_protocol::WorkerAcceptor;
 use crate::build::Runner;
 use crate::distribution::handover::{BuildRunner, WorkerPool};
 use crate::hooks::Hooks;
+use crate::metrics::Metrics;
 use crate::workers::{Acceptor, Pool, Workers, listen, run_local_workers};
 
 /// What running builds is made of.
@@ -27,6 +28,8 @@ pub struct ExecutionParts {
     pub hooks: Hooks,
     /// The directory of this master.
     pub basedir: PathBuf,
+    /// Where the engine's figures go.
+    pub metrics: prometheus::Registry,
 }
 
 /// Worker sessions and the execution of builds.
@@ -39,16 +42,21 @@ pub struct Execution {
     pool: Arc<Pool>,
     runner: Arc<Runner>,
     open: watch::Sender<bool>,
+    metrics: Metrics,
 }
 
 impl Execution {
     /// Puts the parts together. No worker is admitted before [`Execution::serve`] runs.
-    pub fn new(parts: ExecutionParts) -> Self {
+    ///
+    /// # Errors
+    /// If the engine's figures are registered already.
+    pub fn new(parts: ExecutionParts) -> Result<Self, prometheus::Error> {
+        let metrics = Metrics::register(&parts.metrics)?;
         let workers = Workers::new();
         let (open, is_open) = watch::channel(false);
         let acceptor = Acceptor::new(workers.clone(), parts.farm.clone(), parts.data.clone(), is_open);
-        let runner = Runner::new(parts.data.clone(), workers.clone(), parts.evaluators, parts.hooks);
-        Self {
+        let runner = Runner::new(parts.data.clone(), workers.clone(), parts.evaluators, parts.hooks, metrics.clone());
+        Ok(Self {
             pool: Arc::new(Pool::new(workers.clone(), parts.farm.clone())),
             acceptor: Arc::new(acceptor),
             runner: Arc::new(runner),
@@ -57,7 +65,12 @@ impl Execution {
             basedir: parts.basedir,
             workers,
             open,
-        }
+            metrics,
+        })
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The connected workers, for distribution.

@@ -9,6 +9,7 @@ pub mod execution;
 mod functions;
 pub mod hooks;
 pub mod logs;
+mod metrics;
 mod parts;
 pub mod render;
 mod schedulers;

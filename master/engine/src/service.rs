@@ -49,6 +49,8 @@ pub struct EngineParts {
     pub rescan_interval: Duration,
     /// Points where a test can pause or kill this process.
     pub hooks: Hooks,
+    /// Where the engine's figures go.
+    pub metrics: prometheus::Registry,
 }
 
 /// A running engine.
@@ -96,7 +98,10 @@ impl Spawner {
 
 impl Engine {
     /// Starts all services. Returns at once; they wait for this process to be an active master.
-    pub fn start(parts: EngineParts) -> Self {
+    ///
+    /// # Errors
+    /// If the engine's figures are registered already.
+    pub fn start(parts: EngineParts) -> Result<Self, prometheus::Error> {
         let EngineParts { data, hub, farm, evaluators, worker_listener, basedir, .. } = parts;
         let store = Store::new(data.clone());
         let first = Arc::clone(&farm.borrow());
@@ -114,8 +119,14 @@ impl Engine {
             rescan_interval: parts.rescan_interval,
             basedir: basedir.clone(),
         });
-        let execution =
-            Arc::new(Execution::new(ExecutionParts { data, farm: in_force, evaluators, hooks: parts.hooks, basedir }));
+        let execution = Arc::new(Execution::new(ExecutionParts {
+            data: data.clone(),
+            farm: in_force,
+            evaluators,
+            hooks: parts.hooks,
+            basedir,
+            metrics: parts.metrics,
+        })?);
         let (intake, intake_tasks) = (CancellationToken::new(), TaskTracker::new());
         let (rest, rest_tasks) = (CancellationToken::new(), TaskTracker::new());
         let builds = TaskTracker::new();
@@ -126,7 +137,14 @@ impl Engine {
         spawner.spawn(&rest_tasks, &rest, "configuration", async move { keeper.run(&token).await });
 
         let singletons = Singletons::new(Arc::clone(&shared), intake_tasks.clone());
-        let distributor = Distributor::new(Arc::clone(&shared), execution.pool(), execution.runner(), builds.clone());
+        let metrics = execution.metrics().clone();
+        let distributor = Distributor::new(
+            Arc::clone(&shared),
+            execution.pool(),
+            execution.runner(),
+            builds.clone(),
+            metrics.clone(),
+        );
         let (mut applied, token) = (applied, intake.clone());
         applied.mark_unchanged();
         spawner.spawn(&intake_tasks, &intake, "scheduling", async move {
@@ -142,11 +160,15 @@ impl Engine {
         let fulfilment = Fulfilment::new(Arc::clone(&shared), execution.pool(), execution.runner());
         let token = rest.clone();
         spawner.spawn(&rest_tasks, &rest, "control", async move { fulfilment.run(&token).await });
+        let (workers, token) = (execution.workers().clone(), rest.clone());
+        spawner.spawn(&rest_tasks, &rest, "sampling of figures", async move {
+            metrics.sample(data, workers, parts.rescan_interval, token).await;
+        });
         let (serving, token) = (Arc::clone(&execution), rest.clone());
         spawner.spawn(&rest_tasks, &rest, "worker sessions", async move {
             serving.serve(worker_listener, token).await;
         });
-        Self {
+        Ok(Self {
             execution,
             control: Control::new(shared),
             intake,
@@ -156,7 +178,7 @@ impl Engine {
             builds,
             failed,
             current,
-        }
+        })
     }
 
     /// Who admits and serves workers, for other ways in than the worker port.

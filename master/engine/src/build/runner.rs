@@ -21,6 +21,7 @@ use super::stop::{StopSignal, Stopper};
 use crate::distribution::handover::{Assignment, BuildRunner};
 use crate::functions::Functions;
 use crate::hooks::Hooks;
+use crate::metrics::Metrics;
 use crate::workers::Workers;
 
 /// Between two tries to end a build that cannot go on.
@@ -33,11 +34,12 @@ pub(crate) struct Runner {
     pub(crate) evaluators: Evaluators,
     pub(crate) hooks: Hooks,
     running: Mutex<HashMap<BuildId, Stopper>>,
+    metrics: Metrics,
 }
 
 impl Runner {
-    pub(crate) fn new(data: Data, workers: Workers, evaluators: Evaluators, hooks: Hooks) -> Self {
-        Self { data, workers, evaluators, hooks, running: Mutex::default() }
+    pub(crate) fn new(data: Data, workers: Workers, evaluators: Evaluators, hooks: Hooks, metrics: Metrics) -> Self {
+        Self { data, workers, evaluators, hooks, running: Mutex::default(), metrics }
     }
 
     async fn run_build(&self, assignment: &Assignment, mut recorder: Recorder) -> Result<(), DbError> {
@@ -86,6 +88,8 @@ impl Runner {
             builder.name,
             worker.name()
         );
+        let began = std::time::Instant::now();
+        let _counted = self.metrics.build();
         let stop = self.register(build.buildid);
         let _registration = Registration { runner: self, build: build.buildid };
         let url = format!("{}#/builders/{}/builds/{}", plan.buildbot_url, build.builderid, build.number);
@@ -108,6 +112,7 @@ impl Runner {
             hooks: self.hooks.clone(),
         };
         let results = execute::execute(&mut context).await?;
+        self.metrics.build_ended(results, began.elapsed());
         tracing::info!(
             build.id = context.build.buildid.get(),
             results = results.name(),

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     functions::Functions,
+    metrics::Metrics,
     parts::Parts,
     wake::{Wakeups, Woken},
 };
@@ -34,6 +35,7 @@ pub(crate) struct Distributor {
     runner: Arc<dyn BuildRunner>,
     builds: TaskTracker,
     collapser: Collapser,
+    metrics: Metrics,
 }
 
 /// The builders to look at in one pass.
@@ -54,8 +56,9 @@ impl Distributor {
         pool: Arc<dyn WorkerPool>,
         runner: Arc<dyn BuildRunner>,
         builds: TaskTracker,
+        metrics: Metrics,
     ) -> Self {
-        Self { parts, pool, runner, builds, collapser: Collapser::default() }
+        Self { parts, pool, runner, builds, collapser: Collapser::default(), metrics }
     }
 
     /// Runs until it is cancelled. Builds that were started go on.
@@ -224,6 +227,8 @@ impl Distributor {
         let wanted: Vec<_> = choices.iter().map(|(_, choice)| choice.request.buildrequestid).collect();
         // If this fails, dropping the choices gives the places back.
         let won = self.parts.store.claim(&wanted).await?;
+        self.metrics.claims_won.inc_by(won.len() as u64);
+        self.metrics.claims_lost.inc_by((wanted.len() - won.len()) as u64);
         let mut won: BTreeMap<_, _> = won.into_iter().map(|r| (r.buildrequestid, r)).collect();
         for (builder, Choice { request, slot }) in choices {
             let Some(request) = won.remove(&request.buildrequestid) else {

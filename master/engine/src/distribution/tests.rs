@@ -43,7 +43,8 @@ impl Site {
         let parts = Arc::clone(&self.master.parts);
         let (pool, runner) = (Arc::new(self.pool.clone()), self.runner.clone());
         let builds = self.master.tasks.clone();
-        let distributor = Distributor::new(Arc::clone(&parts), pool.clone(), runner.clone(), builds);
+        let metrics = crate::metrics::Metrics::register(&prometheus::Registry::new()).expect("a fresh registry");
+        let distributor = Distributor::new(Arc::clone(&parts), pool.clone(), runner.clone(), builds, metrics);
         let fulfilment = Fulfilment::new(parts, pool, runner);
         self.master.spawn(async move { distributor.run(&CancellationToken::new()).await });
         self.master.spawn(async move { fulfilment.run(&CancellationToken::new()).await });

@@ -102,13 +102,15 @@ impl Scene {
             load_timeout: Duration::from_secs(1),
             memory_limit_bytes: 1 << 28,
         });
-        let execution = Arc::new(Execution::new(ExecutionParts {
+        let parts = ExecutionParts {
             data: data.clone(),
             farm: farm_changes,
             evaluators,
             hooks: Hooks::none(),
             basedir: directory.path().to_owned(),
-        }));
+            metrics: prometheus::Registry::new(),
+        };
+        let execution = Arc::new(Execution::new(parts).expect("a fresh registry"));
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn({
             let (execution, shutdown) = (Arc::clone(&execution), shutdown.clone());

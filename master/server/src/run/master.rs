@@ -312,7 +312,6 @@ async fn start_engine(
     evaluators: &Evaluators,
     metrics: &prometheus::Registry,
 ) -> Result<Engine> {
-    let _ = metrics;
     let worker_listener = match worker_address(settings, &farm.borrow())? {
         Some(address) => {
             let listener =
@@ -331,7 +330,8 @@ async fn start_engine(
         basedir: basedir.path().to_path_buf(),
         rescan_interval: settings.cluster.rescan_interval,
         hooks: test_hooks()?,
-    }))
+        metrics: metrics.clone(),
+    })?)
 }
 
 /// Points where a test pauses or kills this process. Only debug builds listen.
