@@ -5,6 +5,8 @@ mod farm;
 
 #[path = "endpoints/downloads.rs"]
 mod downloads;
+#[path = "endpoints/fuzz.rs"]
+mod fuzz;
 #[path = "endpoints/paths.rs"]
 mod paths;
 #[path = "endpoints/shapes.rs"]

@@ -55,7 +55,7 @@ CREATE INDEX buildrequests_builderid ON buildrequests (builderid, id);
 CREATE INDEX buildrequests_submitted ON buildrequests (submitted_at, id);
 -- The page of pending requests: in the order of ids, and in that of the queue.
 CREATE INDEX buildrequests_unclaimed ON buildrequests (id) WHERE NOT claimed;
-CREATE INDEX buildrequests_pending ON buildrequests (priority DESC, submitted_at DESC, id) WHERE NOT claimed;
+CREATE INDEX buildrequests_pending ON buildrequests (priority, submitted_at, id) WHERE NOT claimed;
 CREATE INDEX buildrequests_open ON buildrequests (id) WHERE NOT complete;
 -- The head of a builder's queue: distribution reads nothing else.
 CREATE INDEX buildrequests_claimable ON buildrequests (builderid, priority DESC, id) WHERE NOT claimed AND NOT complete;

@@ -60,7 +60,11 @@ pub(super) fn push(
     if order.is_empty() {
         sql.push(resource.default_order);
     } else {
-        let descending = resource.ties == Ties::Follow && order.last().is_some_and(|key| key.descending);
+        let queue = match resource.ties {
+            Ties::Follow => false,
+            Ties::OldestFirstAfter(column) => known.last() == Some(&column),
+        };
+        let descending = !queue && order.last().is_some_and(|key| key.descending);
         sql.push(resource.key).push(if descending { " DESC" } else { " ASC" });
     }
     Ok(())

@@ -33,8 +33,8 @@ pub struct Resource {
 pub(super) enum Ties {
     /// As the last key asked for, so that an index can be read in one direction.
     Follow,
-    /// The oldest first, as in a queue.
-    OldestFirst,
+    /// The same, but after this column the oldest come first, as in a queue.
+    OldestFirstAfter(&'static str),
 }
 
 /// What `meta.total` tells when there is a limit or an offset.

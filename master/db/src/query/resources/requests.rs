@@ -11,7 +11,7 @@ pub static BUILDREQUESTS: Resource = Resource {
     default_order: "br.id",
     key: "br.id",
     unique: &[],
-    ties: Ties::OldestFirst,
+    ties: Ties::OldestFirstAfter("br.priority"),
     totals: Totals::Page,
     fields: &[
         column("buildrequestid", Kind::Integer, "br.id"),
