@@ -12,6 +12,7 @@ use broker_adapters::{Cursor, FilterHandle, Gone, HubSubscription, SubscribeFrom
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::Stream;
 use tokio::time::{Interval, MissedTickBehavior};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use uuid::Uuid;
 
 use super::{
@@ -128,6 +129,7 @@ struct SseBody {
     heartbeat: Interval,
     out: BytesMut,
     is_ended: bool,
+    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     _guard: StreamGuard,
 }
 
@@ -138,8 +140,17 @@ impl SseBody {
         heartbeat.reset();
         let guard = StreamGuard::new(&state.metrics, "sse");
         let handle = subscription.filters().clone();
-        let mut body =
-            Self { state, id, subscription, handle, heartbeat, out: BytesMut::new(), is_ended: false, _guard: guard };
+        let mut body = Self {
+            id,
+            subscription,
+            handle,
+            heartbeat,
+            out: BytesMut::new(),
+            is_ended: false,
+            shutdown: Box::pin(state.shutdown.clone().cancelled_owned()),
+            _guard: guard,
+            state,
+        };
         let session = body.named_session();
         let start = body.subscription.start().clone();
         put_record(&mut body.out, "handshake", &id.hyphenated().to_string(), &start, session.as_ref());
@@ -175,7 +186,6 @@ impl SseBody {
                     match gone {
                         Gone::TooSlow => self.put_reset("this client did not keep up", &newest),
                         Gone::NotRetained => self.put_reset("events were lost", &newest),
-                        // The client comes back to another replica, or later to this one, and resumes.
                         Gone::ShutDown => {}
                     }
                     self.is_ended = true;
@@ -203,6 +213,8 @@ impl Stream for SseBody {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        // The client comes back to another replica, or later to this one, and resumes.
+        this.is_ended |= this.shutdown.as_mut().poll(cx).is_ready();
         if !this.is_ended {
             this.gather(cx);
             while !this.is_ended && this.heartbeat.poll_tick(cx).is_ready() {

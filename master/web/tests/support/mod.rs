@@ -154,7 +154,7 @@ impl Server {
     pub(crate) async fn with(setup: Setup) -> Self {
         let log = Arc::new(MemoryLog::default());
         let shutdown = CancellationToken::new();
-        let (hub, _task) = EventHub::start(log.clone(), setup.hub, shutdown.clone()).await;
+        let (hub, _task) = EventHub::start(log.clone(), setup.hub, CancellationToken::new()).await;
         let farm = Arc::new(Farm::default());
         let (config, watched) = watch::channel(Arc::new(setup.config));
         let server = WebServer::start(WebParts {
@@ -202,7 +202,8 @@ impl Server {
 
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
-        tokio::time::timeout(Duration::from_secs(15), self.server.stopped()).await.expect("in time").expect("no error");
+        // Open streams do not keep it: it waits five seconds for connections that do not end.
+        tokio::time::timeout(Duration::from_secs(4), self.server.stopped()).await.expect("in time").expect("no error");
     }
 }
 
