@@ -273,10 +273,10 @@ async fn check_schema(db: &Db, basedir: &Basedir) -> Result<()> {
     let directory = basedir.path().display();
     match db.schema_state().await.context("cannot read the database's version")? {
         SchemaState::Current => Ok(()),
-        SchemaState::Newer { .. } => {
+        SchemaState::Newer => {
             bail!("the database is of a newer version of Buildguild; start that version, or restore a backup")
         }
-        SchemaState::Outdated { .. } => {
+        SchemaState::Outdated => {
             bail!("the database is not up to date; stop all masters and run: buildguild upgrade-master {directory}")
         }
     }
