@@ -106,9 +106,10 @@ fn rust_file(file: &str, text: &str, problems: &mut Vec<String>) {
         problems.push(format!("{file}: no module documentation at the top"));
     }
     // Tests wait for a condition with a deadline; the one place that polls is the support for that.
-    let is_test = file.contains("/tests/") || text.contains("#[cfg(test)]");
+    let mut is_test = file.contains("/tests/") || file.ends_with("tests.rs");
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
+        is_test |= line.trim_start().starts_with("#[cfg(test)]") && !text.contains("#[cfg(test)]\nmod tests;");
         if is_test && line.contains("sleep(") && !line.trim_start().starts_with("//") && !line.contains("// polls") {
             problems.push(format!("{file}:{number}: a test sleeps; await a condition with a deadline"));
         }

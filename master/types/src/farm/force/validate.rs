@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{
-    ANY_WORKER, ForceCall, ForceErrors, ForcePatch, ForceRequest, ForceSourceStamp, force_config, form::parameters_of, full_name,
-    literal_builder_names, value::value_of,
+    ANY_WORKER, ForceCall, ForceErrors, ForcePatch, ForceRequest, ForceSourceStamp, force_config, form::parameters_of,
+    full_name, literal_builder_names, value::value_of,
 };
 use crate::{
     farm::{CodebaseParameter, ForceParameter, ForceParameterKind, SchedulerConfig},
