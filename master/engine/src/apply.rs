@@ -28,7 +28,8 @@ pub(crate) async fn apply(store: &Store, farm: Arc<LoadedFarm>) -> Result<Applie
     let workers = &workers;
     store.update(|u| async move { u.update_worker_list(workers).await }).await?;
     let builders: BTreeMap<String, BuilderId> = synced.ids.into_iter().collect();
-    Ok(Applied { farm, builders: Arc::new(builders) })
+    let configs = config.builders.iter().filter_map(|b| Some((*builders.get(&b.name)?, Arc::new(b.clone())))).collect();
+    Ok(Applied { farm, builders: Arc::new(builders), configs })
 }
 
 async fn sync_projects(

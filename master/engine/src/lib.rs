@@ -6,6 +6,7 @@ mod change_sources;
 pub mod control;
 pub mod distribution;
 pub mod execution;
+mod figures;
 mod functions;
 pub mod hooks;
 pub mod logs;

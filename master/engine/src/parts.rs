@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use broker_adapters::EventHub;
 use buildguild_config::{Evaluators, LoadedFarm};
-use buildguild_types::{ids::BuilderId, time::Clock};
+use buildguild_types::{farm::BuilderConfig, ids::BuilderId, time::Clock};
 use tokio::sync::watch;
 
-use crate::{functions::Functions, store::Store};
+use crate::{figures::Figures, functions::Functions, store::Store};
 
 /// A configuration version whose builders and workers are known to the database.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct Applied {
     pub(crate) farm: Arc<LoadedFarm>,
     /// The ids of its builders, by name.
     pub(crate) builders: Arc<BTreeMap<String, BuilderId>>,
+    /// Its builders, by id.
+    pub(crate) configs: BTreeMap<BuilderId, Arc<BuilderConfig>>,
 }
 
 /// What the engine's services share.
@@ -35,9 +37,16 @@ pub(crate) struct Parts {
     pub(crate) rescan_interval: Duration,
     /// The directory of this master.
     pub(crate) basedir: PathBuf,
+    /// The figures of scheduling and distribution.
+    pub(crate) figures: Figures,
 }
 
 impl Parts {
+    /// The configuration in force, with what the database says of it.
+    pub(crate) fn applied(&self) -> Arc<Applied> {
+        Arc::clone(&self.applied.borrow())
+    }
+
     /// The configuration version in force.
     pub(crate) fn farm(&self) -> Arc<LoadedFarm> {
         Arc::clone(&self.applied.borrow().farm)

@@ -1,6 +1,6 @@
 //! The engine as a whole: starting its services, keeping them in step with the configuration, and ending them in order.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use broker_adapters::EventHub;
 use buildguild_config::{Evaluators, LoadedFarm};
@@ -19,6 +19,7 @@ use crate::{
     control::{Control, Fulfilment},
     distribution::Distributor,
     execution::{Execution, ExecutionParts},
+    figures::Figures,
     hooks::Hooks,
     parts::{Applied, Parts},
     singletons::Singletons,
@@ -105,7 +106,8 @@ impl Engine {
         let EngineParts { data, hub, farm, evaluators, worker_listener, basedir, .. } = parts;
         let store = Store::new(data.clone());
         let first = Arc::clone(&farm.borrow());
-        let none = Arc::new(Applied { farm: Arc::clone(&first), builders: Arc::default() });
+        let none =
+            Arc::new(Applied { farm: Arc::clone(&first), builders: Arc::default(), configs: BTreeMap::default() });
         let (applied_sender, applied) = watch::channel(none);
         let (farm_sender, in_force) = watch::channel(first);
         let (failed_sender, failed) = watch::channel(None);
@@ -118,6 +120,7 @@ impl Engine {
             clock: Arc::clone(data.clock()),
             rescan_interval: parts.rescan_interval,
             basedir: basedir.clone(),
+            figures: Figures::register(&parts.metrics)?,
         });
         let execution = Arc::new(Execution::new(ExecutionParts {
             data: data.clone(),

@@ -44,6 +44,8 @@ impl Fulfilment {
         ];
         let mut wakeups = Wakeups::new(&self.parts.hub, &filters, self.parts.rescan_interval);
         let mut applied = HashMap::new();
+        // Whether there were wishes at the last look: only then a new build may be one that is to be stopped.
+        let mut outstanding = true;
         loop {
             let woken = tokio::select! {
                 () = cancel.cancelled() => return,
@@ -51,26 +53,31 @@ impl Fulfilment {
             };
             let (wishes, availability) = match woken {
                 Woken::Events(events) => {
-                    let states = events.iter().filter(|e| e.key().as_str().ends_with("/state_updated")).count();
-                    (states < events.len(), states > 0)
+                    let is = |first: &str| events.iter().any(|e| e.key().parts().next() == Some(first));
+                    (is("control") || (outstanding && is("builds")), is("workers"))
                 }
                 Woken::Rescan | Woken::Due => {
                     applied.clear();
                     (true, true)
                 }
             };
-            if let Err(error) = self.pass(wishes, availability, &mut applied).await {
+            let passed = self.pass(wishes, availability, &mut applied).await;
+            if let Ok(Some(any)) = passed {
+                outstanding = any;
+            }
+            if let Err(error) = passed {
                 tracing::warn!(error = &error as &dyn std::error::Error, "looking for wishes failed: {error}");
             }
         }
     }
 
+    /// Tells whether there are wishes, if it looked for them.
     async fn pass(
         &self,
         wishes: bool,
         availability: bool,
         applied: &mut HashMap<WorkerId, WorkerState>,
-    ) -> Result<(), DbError> {
+    ) -> Result<Option<bool>, DbError> {
         if availability {
             for state in self.parts.store.my_workers().await? {
                 if applied.insert(state.worker, state) != Some(state) {
@@ -78,12 +85,14 @@ impl Fulfilment {
                 }
             }
         }
-        if wishes {
-            for wish in self.parts.store.wishes().await? {
-                self.fulfil(&wish).await?;
-            }
+        if !wishes {
+            return Ok(None);
         }
-        Ok(())
+        let wishes = self.parts.store.wishes().await?;
+        for wish in &wishes {
+            self.fulfil(wish).await?;
+        }
+        Ok(Some(!wishes.is_empty()))
     }
 
     /// Fulfils a wish if its object is here. Wishes about builds and requests are removed when these have ended.

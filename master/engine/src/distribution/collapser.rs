@@ -1,7 +1,7 @@
 //! Collapsing waiting requests of a builder, as its policy says.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Mutex, PoisonError},
 };
 
@@ -39,10 +39,13 @@ pub(crate) fn policy<'a>(farm: &'a FarmConfig, builder: &'a BuilderConfig) -> &'
 pub(crate) struct Collapser {
     /// What a function said about a pair, so that it is asked once.
     answers: Mutex<HashMap<(BuildRequestId, BuildRequestId), bool>>,
+    /// The newest request of each builder that was compared with the others; without a newer one there is nothing to do.
+    seen: Mutex<HashMap<BuilderId, BuildRequestId>>,
 }
 
 impl Collapser {
-    /// Collapses what can be in the head of a builder's queue. True if there was anything.
+    /// Collapses what can be in the head of a builder's queue. Returns that head as it is then, in the order of the
+    /// queue.
     ///
     /// # Errors
     /// If the database or a function fails.
@@ -53,14 +56,17 @@ impl Collapser {
         id: BuilderId,
         builder: &BuilderConfig,
         policy: &CollapsePolicy,
-    ) -> Result<bool, ChooseError> {
-        let mut head = parts.store.claimable(id, HEAD).await?;
-        if head.len() < 2 {
-            return Ok(false);
-        }
+    ) -> Result<Vec<BuildRequest>, ChooseError> {
+        let queue = parts.store.claimable(id, HEAD).await?;
+        let Some(newest) = queue.iter().map(|r| r.buildrequestid).max().filter(|newest| self.is_new(id, *newest))
+        else {
+            return Ok(queue);
+        };
+        let mut head = queue.clone();
         head.sort_by_key(|r| r.buildrequestid);
         let groups = match policy {
-            CollapsePolicy::Never => return Ok(false),
+            CollapsePolicy::Never => return Ok(queue),
+            _ if head.len() < 2 => Vec::new(),
             CollapsePolicy::Always | CollapsePolicy::Inherit => {
                 let ids: Vec<_> = head.iter().map(|r| r.buildrequestid).collect();
                 let candidates = super::collapse::candidates(parts.store.request_stamps(&ids).await?);
@@ -68,12 +74,13 @@ impl Collapser {
             }
             CollapsePolicy::Callable(function) => self.ask(parts, functions, id, builder, function, &head).await?,
         };
-        let mut any = false;
+        let mut gone = BTreeSet::new();
         for (keep, replaced) in groups {
-            let collapsed = parts.store.collapse(keep, &replaced).await?;
-            any |= !collapsed.is_empty();
+            gone.extend(parts.store.collapse(keep, &replaced).await?.into_iter().map(|r| r.buildrequestid));
         }
-        Ok(any)
+        parts.figures.collapsed.inc_by(gone.len() as u64);
+        self.seen().insert(id, newest);
+        Ok(queue.into_iter().filter(|r| !gone.contains(&r.buildrequestid)).collect())
     }
 
     /// Asks a function about the newest request and each older one.
@@ -118,6 +125,15 @@ impl Collapser {
             }
         }
         Ok(if replaced.is_empty() { Vec::new() } else { vec![(newest.buildrequestid, replaced)] })
+    }
+
+    /// Whether a builder has a request that was not compared yet.
+    fn is_new(&self, builder: BuilderId, newest: BuildRequestId) -> bool {
+        self.seen().get(&builder).is_none_or(|seen| newest > *seen)
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, HashMap<BuilderId, BuildRequestId>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn answers(&self) -> std::sync::MutexGuard<'_, HashMap<(BuildRequestId, BuildRequestId), bool>> {

@@ -4,6 +4,7 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use buildguild_config::LoadedFarm;
@@ -45,9 +46,10 @@ struct Agenda {
     all: bool,
     /// These, which have new requests.
     fresh: BTreeSet<BuilderId>,
-    /// Those that had requests left over.
-    leftovers: bool,
 }
+
+/// After a failure; the database may be away.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 impl Distributor {
     /// Distribution to these workers; builds run as tasks of `builds`.
@@ -67,13 +69,26 @@ impl Distributor {
         let mut wakeups = Wakeups::new(&self.parts.hub, &filters, self.parts.rescan_interval);
         let mut workers = self.pool.changes();
         let mut farm = self.parts.farm_changes();
+        let mut owner = self.parts.store.owner_changes();
         // Builders that had more waiting than could start; they are looked at when a worker becomes free.
         let mut leftovers = BTreeSet::new();
         let mut agenda = Agenda { all: true, ..Agenda::default() };
         loop {
-            if let Err(error) = self.pass(&agenda, &mut leftovers).await {
-                // The re-scan tries again.
-                tracing::warn!(error = &error as &dyn std::error::Error, "distribution failed: {error}");
+            // A master that may not write cannot claim.
+            if owner.borrow_and_update().is_some() {
+                let timer = self.parts.figures.distribution_secs.start_timer();
+                let passed = self.pass(&agenda, &mut leftovers).await;
+                timer.observe_duration();
+                self.parts.figures.builders_waiting.set(i64::try_from(leftovers.len()).unwrap_or(i64::MAX));
+                if let Err(error) = passed {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "distribution failed: {error}");
+                    tokio::select! {
+                        () = cancel.cancelled() => return,
+                        () = tokio::time::sleep(PAUSE_AFTER_FAILURE) => {}
+                    }
+                    agenda = Agenda { all: true, ..Agenda::default() };
+                    continue;
+                }
             }
             agenda = Agenda::default();
             tokio::select! {
@@ -93,7 +108,12 @@ impl Distributor {
                     if changed.is_err() {
                         return;
                     }
-                    agenda.leftovers = true;
+                }
+                changed = owner.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    agenda.all = true;
                 }
                 changed = farm.changed() => {
                     if changed.is_err() {
@@ -106,11 +126,9 @@ impl Distributor {
     }
 
     async fn pass(&self, agenda: &Agenda, leftovers: &mut BTreeSet<BuilderId>) -> Result<(), ChooseError> {
-        let farm = self.parts.farm();
+        let applied = self.parts.applied();
+        let (farm, configs) = (Arc::clone(&applied.farm), &applied.configs);
         let functions = self.parts.functions();
-        let ids = self.parts.builders();
-        let configs: BTreeMap<BuilderId, Arc<BuilderConfig>> =
-            farm.farm.builders.iter().filter_map(|b| Some((*ids.get(&b.name)?, Arc::new(b.clone())))).collect();
         let mut look: BTreeSet<BuilderId> = agenda.fresh.clone();
         if agenda.all {
             let all: Vec<BuilderId> = configs.keys().copied().collect();
@@ -125,13 +143,15 @@ impl Distributor {
                 leftovers.remove(&id);
                 continue;
             };
+            let mut head = None;
             if agenda.all || agenda.fresh.contains(&id) {
                 leftovers.insert(id);
                 let policy = policy(&farm.farm, config);
-                if *policy != CollapsePolicy::Never
-                    && let Err(error) = self.collapser.collapse(&self.parts, &functions, id, config, policy).await
-                {
-                    self.report(config, &error);
+                if *policy != CollapsePolicy::Never {
+                    match self.collapser.collapse(&self.parts, &functions, id, config, policy).await {
+                        Ok(rest) => head = Some(rest),
+                        Err(error) => self.report(config, &error),
+                    }
                 }
             }
             let chooser = self.chooser(&farm, &functions, id, config);
@@ -140,12 +160,16 @@ impl Distributor {
                 continue;
             }
             // One more than can start tells whether something is left.
-            let head = self.parts.store.claimable(id, needed + 1).await?;
-            match head.first() {
-                None => {
-                    leftovers.remove(&id);
-                }
-                Some(_) => ready.push((id, Arc::clone(config), head)),
+            let limit = usize::try_from(needed + 1).unwrap_or(usize::MAX);
+            let mut head = match head {
+                Some(head) => head,
+                None => self.parts.store.claimable(id, needed + 1).await?,
+            };
+            head.truncate(limit);
+            if head.is_empty() {
+                leftovers.remove(&id);
+            } else {
+                ready.push((id, Arc::clone(config), head));
             }
         }
         if ready.is_empty() {
@@ -207,14 +231,14 @@ impl Distributor {
         leftovers: &mut BTreeSet<BuilderId>,
     ) -> Result<(), ChooseError> {
         let mut choices: Vec<(Arc<BuilderConfig>, Choice)> = Vec::new();
+        let mut exhausted = Vec::new();
         for (id, config, head) in ready {
             let waiting = head.len();
             match self.chooser(farm, functions, id, &config).choose(head).await {
                 Ok(chosen) => {
+                    leftovers.insert(id);
                     if chosen.len() == waiting {
-                        leftovers.remove(&id);
-                    } else {
-                        leftovers.insert(id);
+                        exhausted.push(id);
                     }
                     choices.extend(chosen.into_iter().map(|choice| (Arc::clone(&config), choice)));
                 }
@@ -229,6 +253,9 @@ impl Distributor {
         let won = self.parts.store.claim(&wanted).await?;
         self.metrics.claims_won.inc_by(won.len() as u64);
         self.metrics.claims_lost.inc_by((wanted.len() - won.len()) as u64);
+        for id in exhausted {
+            leftovers.remove(&id);
+        }
         let mut won: BTreeMap<_, _> = won.into_iter().map(|r| (r.buildrequestid, r)).collect();
         for (builder, Choice { request, slot }) in choices {
             let Some(request) = won.remove(&request.buildrequestid) else {

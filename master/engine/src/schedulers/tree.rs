@@ -139,6 +139,8 @@ impl TreeScheduler {
     async fn commit(&self, saved: &Saved, batch: SchedulerBatch) -> Result<(), SchedulerError> {
         let batch = SchedulerBatch { state: Some(json!(saved)), ..batch };
         self.store().commit_scheduler(self.owner, self.id, &self.key(), &batch).await?;
+        let submitted = self.parts.figures.buildsets.with_label_values(&[self.config.name.as_str()]);
+        submitted.inc_by(batch.buildsets.len() as u64);
         Ok(())
     }
 

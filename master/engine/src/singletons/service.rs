@@ -51,6 +51,7 @@ impl Singletons {
         loop {
             let current = *owner.borrow_and_update();
             farm.mark_unchanged();
+            self.parts.figures.singletons.set(i64::try_from(state.running.len()).unwrap_or(i64::MAX));
             if let Err(error) = self.pass(&mut state, current, cancel).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "taking leases failed: {error}");
             }

@@ -24,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(crate) use self::workers::{TestPool, TestRunner};
 use crate::{
     apply::apply,
+    figures::Figures,
     parts::{Applied, Parts},
     store::Store,
 };
@@ -69,6 +70,7 @@ impl TestMaster {
             clock: Arc::new(SystemClock),
             rescan_interval: RESCAN,
             basedir: directory.path().to_owned(),
+            figures: Figures::register(&prometheus::Registry::new()).expect("the names are good"),
         });
         Self { parts, store, owner: id, cancel, tasks, _membership: membership, applied, directory }
     }

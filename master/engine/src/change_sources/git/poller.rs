@@ -104,6 +104,8 @@ impl GitPoller {
                 () = cancel.cancelled() => return Ok(()),
                 polled = self.poll(&mut memory) => polled,
             };
+            let outcome = if polled.is_ok() { "ok" } else { "failed" };
+            self.parts.figures.polls.with_label_values(&[outcome]).inc();
             if let Err(error) = polled {
                 memory.seen = None;
                 if error.is_fatal() {
@@ -254,6 +256,7 @@ impl GitPoller {
                 done += revisions.len();
                 stored = findings.heads_after(before, number, done);
                 store.add_polled_changes(self.owner, self.id, &changes, &key, &json!(stored)).await?;
+                self.parts.figures.changes.inc_by(changes.len() as u64);
             }
         }
         if stored != findings.heads || (before.is_empty() && findings.pushes.is_empty()) {
