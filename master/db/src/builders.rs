@@ -99,10 +99,10 @@ async fn insert_missing(tx: &Tx, builders: &[BuilderInfo]) -> Result<HashMap<Str
     let rows: Vec<[String; 2]> = builders.iter().map(|b| [b.name.clone(), name_hash(&b.name)]).collect();
     let rows = json(&rows)?;
     let (cells, from) = rows_of(backend, 1, &[Cell::Text, Cell::Text]);
-    // An order by makes two masters that start at once lock in the same order. `WHERE true` keeps SQLite's parser from
-    // reading ON CONFLICT as a join.
+    // Ids follow the configured order, as in Buildbot: pages list builders by id. Two masters with equal configurations
+    // so lock in the same order, too. `WHERE true` keeps SQLite's parser from reading ON CONFLICT as a join.
     let sql = format!(
-        "INSERT INTO builders (name, name_hash) SELECT {}, {} FROM {from} WHERE true ORDER BY 2
+        "INSERT INTO builders (name, name_hash) SELECT {}, {} FROM {from} WHERE true ORDER BY e.key
          ON CONFLICT (name_hash) DO NOTHING",
         cells[0], cells[1]
     );

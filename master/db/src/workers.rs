@@ -92,7 +92,7 @@ pub async fn sync(
     let names = json(&names)?;
     let (cells, from) = rows_of(backend, 1, &[Cell::Text]);
     let sql = format!(
-        "INSERT INTO workers (name, info) SELECT {0}, '{{}}' FROM {from} WHERE true ORDER BY {0}
+        "INSERT INTO workers (name, info) SELECT {0}, '{{}}' FROM {from} WHERE true ORDER BY e.key
          ON CONFLICT (name) DO NOTHING",
         cells[0]
     );

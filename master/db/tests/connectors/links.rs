@@ -15,6 +15,7 @@ use buildguild_types::properties::Properties;
 use super::fixtures::{NOW, farm, master};
 
 on_both_databases!(
+    ids_follow_the_configured_order,
     a_masters_builders_can_be_removed,
     workers_can_be_deconfigured,
     the_leases_of_the_dead_are_released,
@@ -40,6 +41,25 @@ async fn two_builders(test: &TestDb) -> (Owner, Owner, Vec<buildguild_types::ids
         .await
         .expect("adds");
     (one, two, ids)
+}
+
+async fn ids_follow_the_configured_order(test: &TestDb) {
+    let owner = master(test, "one").await;
+    let names = ["tests", "compile", "slow", "deploy prod", "a", "Z"];
+    test.db
+        .write(|tx| async move {
+            let infos = names.map(|name| BuilderInfo { name: name.to_owned(), ..BuilderInfo::default() });
+            builders::sync(&tx, owner.master_id, &infos).await?;
+            let workers = names.map(|name| (name.replace(' ', "-"), vec![]));
+            workers::sync(&tx, owner.master_id, &workers).await
+        })
+        .await
+        .expect("configures");
+    let found = builders::list(test.db.read(), None, None, None).await.expect("lists");
+    assert_eq!(found.iter().map(|builder| builder.name.as_str()).collect::<Vec<_>>(), names);
+    let found = workers::list(test.db.read(), None, None).await.expect("lists");
+    assert_eq!(found[0].name, "tests");
+    assert_eq!(found[5].name, "Z");
 }
 
 async fn a_masters_builders_can_be_removed(test: &TestDb) {
