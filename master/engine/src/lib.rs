@@ -1,4 +1,4 @@
-//! Change sources, schedulers, distribution, builds, steps and worker sessions.
+#![doc = include_str!("../README.md")]
 
 mod apply;
 mod build;

@@ -21,7 +21,7 @@ pub(crate) async fn execute(build: &mut BuildContext) -> Result<Results, DbError
         Ok(false) => return end_unprepared(build, Results::Skipped, "build skipped").await,
         Err(error) => return end_unprepared(build, Results::Exception, &format!("exception {error}")).await,
     }
-    match prepare(build).await? {
+    match prepare(build).await {
         Ok(()) => run_steps(build, &mut ending).await?,
         Err(WorkerLost) => ending.lost = true,
     }
@@ -64,22 +64,22 @@ async fn is_wanted(build: &BuildContext) -> Result<bool, RenderError> {
 
 /// Ends a build that does not get as far as its worker.
 async fn end_unprepared(build: &mut BuildContext, results: Results, state: &str) -> Result<Results, DbError> {
-    build.recorder.end_preparation(results, "worker not needed", None).await?;
+    build.recorder.end_preparation(results, "worker not needed".to_owned(), None);
     build.results = results;
     build.recorder.finish_build(results, &summary::tidy(state), &build.unsaved).await?;
     Ok(results)
 }
 
 /// Makes sure that the worker is there. Its loss here is seen in the step `worker_preparation`.
-async fn prepare(build: &mut BuildContext) -> Result<Result<(), WorkerLost>, DbError> {
+async fn prepare(build: &mut BuildContext) -> Result<(), WorkerLost> {
     let answered = build.worker.ping().await;
     let worker = build.worker.name().to_owned();
     let (results, state) = match answered {
         Ok(()) => (Results::Success, format!("worker {worker} ready")),
         Err(WorkerLost) => (Results::Retry, format!("worker {worker} not ready (retry)")),
     };
-    build.recorder.end_preparation(results, &state, answered.is_ok().then_some("building")).await?;
-    Ok(answered)
+    build.recorder.end_preparation(results, state, answered.is_ok().then_some("building"));
+    answered
 }
 
 async fn run_steps(build: &mut BuildContext, ending: &mut Ending) -> Result<(), DbError> {

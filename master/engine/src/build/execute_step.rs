@@ -35,6 +35,9 @@ pub(crate) async fn execute(
     config: &StepConfig,
     texts: &mut Vec<String>,
 ) -> Result<StepEnd, DbError> {
+    if may_take_a_while(config) {
+        build.recorder.flush().await?;
+    }
     let (name, mut problem) = match build.render(&config.name).await {
         Ok(name) => (pyrepr::str(&name), None),
         Err(error) => (config.class.clone(), Some(StepError::from(error))),
@@ -89,6 +92,13 @@ pub(crate) async fn execute(
     finish(step, &row, results, texts).await
 }
 
+/// Whether what is rendered before the step begins may wait for an evaluator.
+fn may_take_a_while(config: &StepConfig) -> bool {
+    config.name.as_literal().is_none()
+        || !matches!(config.do_step_if, Condition::Constant(_))
+        || config.description.as_ref().is_some_and(|description| description.as_literal().is_none())
+}
+
 /// What an error makes of the step; what a person should read about it goes into a log.
 async fn results_of(step: &mut StepRun<'_>, error: StepError) -> Result<Results, DbError> {
     let error = match error {
@@ -134,12 +144,12 @@ async fn finish(
         step: row.stepid,
         results,
         hidden,
-        state: &state,
+        state,
         appends: step.logs.take(),
         properties: step.build.take_unsaved(),
         build_state,
     };
-    step.build.recorder.end_step(end).await?;
+    step.build.recorder.end_step(end);
     Ok(StepEnd { results, halt: verdict.halt })
 }
 

@@ -11,7 +11,7 @@ use buildguild_data::{Data, StepEnd, Update};
 use buildguild_db::logs::{Compression, Prepared};
 use buildguild_db::test_result_sets::{self, NewTestResultSet};
 use buildguild_db::test_results::{self, NewTestResult};
-use buildguild_db::{DbError, Owner, builds, changes, properties, sourcestamps};
+use buildguild_db::{DbError, Owner, builds, changes, properties};
 use buildguild_types::ids::{BuildId, BuildRequestId, LogId, ProjectId, StepId, TestResultSetId, WorkerId};
 use buildguild_types::plan::BuildPlan;
 use buildguild_types::properties::Properties;
@@ -61,17 +61,49 @@ pub(crate) struct BeginStep<'a> {
 }
 
 /// A step that ends.
-pub(crate) struct EndStep<'a> {
+pub(crate) struct EndStep {
     pub(crate) step: StepId,
     pub(crate) results: Results,
     pub(crate) hidden: bool,
-    pub(crate) state: &'a str,
+    pub(crate) state: String,
     /// The end of its logs.
     pub(crate) appends: Vec<Append>,
     /// What it set.
     pub(crate) properties: Properties,
     /// What the build says from now on.
     pub(crate) build_state: Option<String>,
+}
+
+/// The end of a step, which shares the transaction of what comes next.
+enum Ended {
+    Preparation { step: StepId, results: Results, state: String, build_state: Option<&'static str> },
+    Step { end: EndStep, parts: Vec<Part> },
+}
+
+impl Ended {
+    async fn store(&self, u: &Update, build: BuildId) -> Result<(), DbError> {
+        match self {
+            Self::Preparation { step, results, state, build_state } => {
+                let end = StepEnd { results: *results, hidden: false, state_string: Some(state) };
+                u.finish_step(*step, &end).await?;
+                if let Some(build_state) = build_state {
+                    u.set_build_state_string(build, build_state).await?;
+                }
+            }
+            Self::Step { end, parts } => {
+                for part in parts {
+                    u.append_log(part.step, part.log, &part.lines, None).await?;
+                }
+                let step_end = StepEnd { results: end.results, hidden: end.hidden, state_string: Some(&end.state) };
+                u.finish_step(end.step, &step_end).await?;
+                u.set_build_properties(build, &end.properties).await?;
+                if let Some(state) = &end.build_state {
+                    u.set_build_state_string(build, state).await?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Lines of one log, ready to be stored.
@@ -83,7 +115,6 @@ struct Part {
 }
 
 /// Writes for one build.
-#[derive(Clone)]
 pub(crate) struct Recorder {
     data: Data,
     owner: Owner,
@@ -92,6 +123,8 @@ pub(crate) struct Recorder {
     preparation: StepId,
     logs: BTreeMap<LogId, StepId>,
     compression: Compression,
+    /// What has ended and waits for the next transaction, which follows at once.
+    ended: Option<Ended>,
 }
 
 impl Recorder {
@@ -105,6 +138,7 @@ impl Recorder {
             preparation: StepId(0),
             logs: BTreeMap::new(),
             compression: Compression::from_name(compression).unwrap_or_default(),
+            ended: None,
         }
     }
 
@@ -128,21 +162,24 @@ impl Recorder {
     }
 
     /// Reads where a build comes from.
-    pub(crate) async fn origin(&self, request: &BuildRequest) -> Result<Origin, DbError> {
+    pub(crate) async fn origin(&self, request: &BuildRequest, has_project: bool) -> Result<Origin, DbError> {
         let db = self.data.db().read();
-        let sources = sourcestamps::for_buildset(db, request.buildsetid).await?;
+        let buildset =
+            buildguild_db::buildsets::get(db, request.buildsetid).await?.ok_or(DbError::NotFound("buildset"))?;
         let mut origin_changes = Vec::new();
-        for source in &sources {
+        for source in &buildset.sourcestamps {
             origin_changes.extend(changes::from_sourcestamp(db, source.ssid).await?);
         }
-        let buildset = buildguild_db::buildsets::get(db, request.buildsetid).await?;
-        let builder = buildguild_db::builders::get(db, request.builderid).await?;
+        let project = match has_project {
+            true => buildguild_db::builders::get(db, request.builderid).await?.and_then(|builder| builder.projectid),
+            false => None,
+        };
         Ok(Origin {
             properties: properties::of_buildset(db, request.buildsetid).await?,
-            sources,
+            sources: buildset.sourcestamps,
             changes: origin_changes,
-            reason: buildset.map(|buildset| buildset.reason).unwrap_or_default(),
-            project: builder.and_then(|builder| builder.projectid),
+            reason: buildset.reason,
+            project,
         })
     }
 
@@ -195,31 +232,31 @@ impl Recorder {
         Ok((build, properties))
     }
 
-    /// Ends the preparation step.
-    pub(crate) async fn end_preparation(
-        &self,
-        results: Results,
-        state: &str,
-        build_state: Option<&str>,
-    ) -> Result<(), DbError> {
-        let (build, step) = (self.build, self.preparation);
-        self.write("build.preparing", |u| async move {
-            u.finish_step(step, &StepEnd { results, hidden: false, state_string: Some(state) }).await?;
-            if let Some(build_state) = build_state {
-                u.set_build_state_string(build, build_state).await?;
-            }
-            Ok(())
-        })
-        .await?;
+    /// Ends the preparation step, together with what is written next.
+    pub(crate) fn end_preparation(&mut self, results: Results, state: String, build_state: Option<&'static str>) {
+        self.ended = Some(Ended::Preparation { step: self.preparation, results, state, build_state });
         self.hooks.at("build.prepared");
+    }
+
+    /// Writes what has ended, if something else may take a while.
+    pub(crate) async fn flush(&mut self) -> Result<(), DbError> {
+        if let Some(ended) = &self.ended {
+            let build = self.build;
+            self.write("step.finishing", |u| async move { ended.store(&u, build).await }).await?;
+            self.ended = None;
+        }
         Ok(())
     }
 
     /// Adds a step and starts it, with its first logs.
     pub(crate) async fn begin_step(&mut self, begin: &BeginStep<'_>) -> Result<(Step, Vec<Log>), DbError> {
         let build = self.build;
+        let ended = self.ended.as_ref();
         let (step, logs) = self
             .write("step.starting", |u| async move {
+                if let Some(ended) = ended {
+                    ended.store(&u, build).await?;
+                }
                 let state = if begin.runs { begin.state } else { "pending" };
                 let step = u.begin_step(build, begin.name, state, begin.runs).await?;
                 let mut logs = Vec::with_capacity(begin.logs.len());
@@ -229,6 +266,7 @@ impl Recorder {
                 Ok((step, logs))
             })
             .await?;
+        self.ended = None;
         for log in &logs {
             self.logs.insert(log.logid, step.stepid);
         }
@@ -236,27 +274,13 @@ impl Recorder {
         Ok((step, logs))
     }
 
-    /// Ends a step: the rest of its logs, its properties, its result and what the build says of it.
-    pub(crate) async fn end_step(&mut self, end: EndStep<'_>) -> Result<(), DbError> {
-        let build = self.build;
-        let appends = self.prepare(&end.appends);
-        let (end, appends) = (&end, &appends);
-        self.write("step.finishing", |u| async move {
-            for part in appends {
-                u.append_log(part.step, part.log, &part.lines, None).await?;
-            }
-            let step_end = StepEnd { results: end.results, hidden: end.hidden, state_string: Some(end.state) };
-            u.finish_step(end.step, &step_end).await?;
-            u.set_build_properties(build, &end.properties).await?;
-            if let Some(state) = &end.build_state {
-                u.set_build_state_string(build, state).await?;
-            }
-            Ok(())
-        })
-        .await?;
+    /// Ends a step: the rest of its logs, its properties, its result and what the build says of it. It is written
+    /// together with the beginning of the next step, or the end of the build: see [`Recorder::flush`].
+    pub(crate) fn end_step(&mut self, end: EndStep) {
+        let parts = self.prepare(&end.appends);
         self.logs.retain(|_, step| *step != end.step);
+        self.ended = Some(Ended::Step { end, parts });
         self.hooks.at("step.finished");
-        Ok(())
     }
 
     /// Adds a log to a step.
@@ -349,13 +373,17 @@ impl Recorder {
 
     /// Ends the build, and with it its request.
     pub(crate) async fn finish_build(
-        &self,
+        &mut self,
         results: Results,
         state: &str,
         unsaved: &Properties,
     ) -> Result<(), DbError> {
         let build = self.build;
+        let ended = self.ended.as_ref();
         self.write("build.finishing", |u| async move {
+            if let Some(ended) = ended {
+                ended.store(&u, build).await?;
+            }
             u.set_build_properties(build, unsaved).await?;
             u.finish_build(build, results, Some(state)).await
         })

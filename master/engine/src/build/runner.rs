@@ -47,7 +47,7 @@ impl Runner {
             // It left between the claim and now.
             return recorder.unclaim(assignment.request.buildrequestid).await;
         };
-        let origin = recorder.origin(&assignment.request).await?;
+        let origin = recorder.origin(&assignment.request, assignment.builder.project.is_some()).await?;
         let builder = Arc::clone(&assignment.builder);
         let plan = BuildPlan {
             version: PLAN_VERSION,
@@ -166,16 +166,15 @@ impl BuildRunner for Runner {
         // What was claimed in an epoch that has ended since is no longer ours.
         let Some(owner) = self.data.owner() else { return };
         let compression = &assignment.farm.farm.log.compression_method;
-        let recorder = Recorder::new(self.data.clone(), owner, self.hooks.clone(), compression);
-        let aborter = recorder.clone();
-        let Err(error) = self.run_build(&assignment, recorder).await else { return };
+        let recorder = || Recorder::new(self.data.clone(), owner, self.hooks.clone(), compression);
+        let Err(error) = self.run_build(&assignment, recorder()).await else { return };
         // Dropping the running command has interrupted it on the worker.
         if error.is_fenced() {
             tracing::warn!(buildrequest.id = request.get(), "the claim of request {request} was lost: its build stops");
             return;
         }
         tracing::error!(buildrequest.id = request.get(), %error, "the build of request {request} could not go on");
-        self.abort(&aborter, request, owner).await;
+        self.abort(&recorder(), request, owner).await;
     }
 
     fn stop(&self, build: BuildId, reason: &str) -> bool {

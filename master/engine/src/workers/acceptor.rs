@@ -226,7 +226,7 @@ impl WorkerAcceptor for Acceptor {
         if expected.is_some_and(|expected| !expected.is_empty()) && matches {
             Ok(Admission::new(name))
         } else {
-            tracing::warn!(worker.name = name, "worker {name} was refused: name and password do not match");
+            tracing::warn!(worker.name = name, "worker {name} was refused: unknown name or wrong password");
             Err(Refusal::BadCredentials)
         }
     }

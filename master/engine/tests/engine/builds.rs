@@ -1,10 +1,9 @@
 //! Builds on a local worker and a real database, from the claim to the last log line.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::support::{DEADLINE, Scene, shell, shell_config, step, value};
 use buildguild_db::sourcestamps::NewSourceStamp;
 use buildguild_db::{buildrequests, builds};
 use buildguild_types::farm::{Condition, SetPropertyFromCommandConfig, StepKind};
@@ -12,7 +11,6 @@ use buildguild_types::properties::Properties;
 use buildguild_types::render::Renderable;
 use buildguild_types::results::Results;
 use serde_json::json;
-use support::{DEADLINE, Scene, shell, shell_config, step, value};
 
 fn interpolate(format: &str) -> Renderable {
     Renderable::Interpolate { format: format.to_owned(), args: Vec::new(), kwargs: BTreeMap::new() }

@@ -1,15 +1,13 @@
 //! Worker sessions against a scripted worker on the same channels that a WebSocket ends in.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{DEADLINE, Scene, shell};
 use buildguild_db::sourcestamps::NewSourceStamp;
 use buildguild_db::{builds, workers};
 use buildguild_types::properties::Properties;
 use buildguild_types::results::Results;
-use support::{DEADLINE, Scene, shell};
 use tokio::task::JoinHandle;
 use worker_protocol::rpc::{RpcOptions, split};
 use worker_protocol::{

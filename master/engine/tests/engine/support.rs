@@ -34,13 +34,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// No wait of a test takes longer.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-pub struct Scene {
-    pub data: Data,
-    pub execution: Arc<Execution>,
-    pub farm: Arc<LoadedFarm>,
-    pub directory: tempfile::TempDir,
+pub(crate) struct Scene {
+    pub(crate) data: Data,
+    pub(crate) execution: Arc<Execution>,
+    pub(crate) farm: Arc<LoadedFarm>,
+    pub(crate) directory: tempfile::TempDir,
     builder: BuilderId,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
@@ -48,14 +48,14 @@ pub struct Scene {
 
 impl Scene {
     /// A farm whose only builder has these steps.
-    pub async fn new(steps: Vec<StepConfig>) -> Self {
+    pub(crate) async fn new(steps: Vec<StepConfig>) -> Self {
         let scene = Self::start(steps, WorkerKind::Local { workdir: None }).await;
         scene.worker_connected().await;
         scene
     }
 
     /// The same, whose worker has to come from outside.
-    pub async fn without_worker(steps: Vec<StepConfig>) -> Self {
+    pub(crate) async fn without_worker(steps: Vec<StepConfig>) -> Self {
         let scene = Self::start(steps, WorkerKind::Remote { password: Renderable::literal("secret") }).await;
         let mut open = scene.execution.is_open();
         tokio::time::timeout(DEADLINE, open.wait_for(|open| *open)).await.expect("in time").expect("it lives");
@@ -119,7 +119,7 @@ impl Scene {
         Self { data, execution, farm, directory, builder: synced.ids["b"], shutdown, serving }
     }
 
-    pub async fn worker_connected(&self) {
+    pub(crate) async fn worker_connected(&self) {
         let pool: Arc<dyn WorkerPool> = self.execution.pool();
         let mut changes = pool.changes();
         tokio::time::timeout(DEADLINE, async {
@@ -132,7 +132,7 @@ impl Scene {
     }
 
     /// Makes a claimed request for the builder.
-    pub async fn claimed(&self, properties: Properties, source: NewSourceStamp) -> BuildRequest {
+    pub(crate) async fn claimed(&self, properties: Properties, source: NewSourceStamp) -> BuildRequest {
         let new = NewBuildset {
             sourcestamps: vec![StampRef::New(source)],
             reason: "test".to_owned(),
@@ -151,7 +151,7 @@ impl Scene {
             .expect("claims")
     }
 
-    pub fn assignment(&self, request: BuildRequest) -> Assignment {
+    pub(crate) fn assignment(&self, request: BuildRequest) -> Assignment {
         Assignment {
             request,
             builder_id: self.builder,
@@ -162,7 +162,7 @@ impl Scene {
     }
 
     /// Runs a build to its end.
-    pub async fn build(&self, properties: Properties, source: NewSourceStamp) -> Build {
+    pub(crate) async fn build(&self, properties: Properties, source: NewSourceStamp) -> Build {
         let request = self.claimed(properties, source).await;
         let id = request.buildrequestid;
         let runner: Arc<dyn BuildRunner> = self.execution.runner();
@@ -170,23 +170,23 @@ impl Scene {
         builds::for_request(self.data.db().read(), id).await.expect("reads").pop().expect("a build")
     }
 
-    pub async fn steps(&self, build: BuildId) -> Vec<Step> {
+    pub(crate) async fn steps(&self, build: BuildId) -> Vec<Step> {
         steps::for_build(self.data.db().read(), build).await.expect("reads")
     }
 
-    pub async fn properties(&self, build: BuildId) -> Properties {
+    pub(crate) async fn properties(&self, build: BuildId) -> Properties {
         properties::of_build(self.data.db().read(), build).await.expect("reads")
     }
 
     /// A log of a step, by the step's name.
-    pub async fn log(&self, build: BuildId, step: &str, slug: &str) -> String {
+    pub(crate) async fn log(&self, build: BuildId, step: &str, slug: &str) -> String {
         let step = self.steps(build).await.into_iter().find(|candidate| candidate.name == step).expect("the step");
         let log = logs::by_slug(self.data.db().read(), step.stepid, slug).await.expect("reads").expect("the log");
         assert!(log.complete, "a log is complete when its step has ended");
         logs::lines(self.data.db().read(), log.logid, 0, log.num_lines).await.expect("reads")
     }
 
-    pub async fn end(self) {
+    pub(crate) async fn end(self) {
         self.shutdown.cancel();
         tokio::time::timeout(DEADLINE, self.serving).await.expect("ends").expect("no panic");
     }
@@ -228,7 +228,7 @@ fn builder(name: &str, steps: Vec<StepConfig>) -> BuilderConfig {
 }
 
 /// A step with the defaults of its class.
-pub fn step(name: &str, class: &str, action: StepKind) -> StepConfig {
+pub(crate) fn step(name: &str, class: &str, action: StepKind) -> StepConfig {
     StepConfig {
         class: class.to_owned(),
         name: Renderable::literal(name),
@@ -245,7 +245,7 @@ pub fn step(name: &str, class: &str, action: StepKind) -> StepConfig {
     }
 }
 
-pub fn shell_config(command: Renderable) -> ShellConfig {
+pub(crate) fn shell_config(command: Renderable) -> ShellConfig {
     ShellConfig {
         command,
         env: None,
@@ -266,10 +266,10 @@ pub fn shell_config(command: Renderable) -> ShellConfig {
 }
 
 /// `ShellCommand` of a text for the shell.
-pub fn shell(name: &str, command: &str) -> StepConfig {
+pub(crate) fn shell(name: &str, command: &str) -> StepConfig {
     step(name, "ShellCommand", StepKind::Shell(Box::new(shell_config(Renderable::literal(command)))))
 }
 
-pub fn value<'a>(properties: &'a Properties, name: &str) -> &'a Value {
+pub(crate) fn value<'a>(properties: &'a Properties, name: &str) -> &'a Value {
     properties.value(name).unwrap_or(&Value::Null)
 }

@@ -1,17 +1,15 @@
 //! The `Git` step on real git: every mode, on one checkout that goes through several builds.
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::{Scene, shell, step, value};
 use buildguild_db::sourcestamps::NewSourceStamp;
 use buildguild_types::farm::{GitConfig, GitMode, StepConfig, StepKind};
 use buildguild_types::properties::Properties;
 use buildguild_types::render::Renderable;
 use buildguild_types::resources::Build;
 use buildguild_types::results::Results;
-use support::{Scene, shell, step, value};
 
 struct Repository {
     directory: tempfile::TempDir,

@@ -1,0 +1,6 @@
+//! The execution of builds, from worker sessions to the last log line, on real databases.
+
+mod builds;
+mod git;
+mod support;
+mod workers;
