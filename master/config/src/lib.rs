@@ -11,6 +11,7 @@ mod sample;
 mod schema;
 mod settings;
 mod source;
+mod storage;
 
 pub use calls::CallArgs;
 pub use diagnostic::{Diagnostic, Place, Severity, render_all};
@@ -23,3 +24,4 @@ pub use settings::{
     LogFormat, MasterSettings, Origin, Secret, Settings, SettingsError, TelemetrySettings,
 };
 pub use source::{FarmBundle, FarmSource, Input};
+pub use storage::{StorageError, StorageKey, StoredPart, StoredVersions, new_storage_key};

@@ -14,6 +14,9 @@ pub fn sample_settings(database_url: &str, config_file: &str) -> String {
 
 [farm]
 config_file = {config}
+# Versions of {config_file} are kept in the database, sealed with this key; all masters of a cluster share it.
+# Without a key they are not kept.
+storage_key_file = \"storage.key\"
 
 [database]
 # sqlite:///FILE (relative to this directory) or postgres://USER@HOST/NAME.

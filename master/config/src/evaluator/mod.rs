@@ -10,7 +10,7 @@ mod protocol;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use buildguild_types::farm::ConfigHash;
@@ -25,6 +25,7 @@ use crate::calls::CallArgs;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::loaded::{CallError, LoadedFarm, StepAdvance};
 use crate::source::{FarmBundle, FarmSource};
+use crate::storage::StoredVersions;
 
 /// How much longer than its limit a call may take before its process is killed: a function that runs
 /// too long usually stops by itself, with the line where it was.
@@ -74,7 +75,6 @@ pub struct Evaluators {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     options: EvaluatorOptions,
     /// One permit per process.
@@ -82,6 +82,14 @@ struct Inner {
     /// Processes that have nothing to do.
     idle: Mutex<Vec<Process>>,
     bundles: Mutex<Bundles>,
+    /// Where versions are that are not in `bundles`.
+    stored: OnceLock<Arc<dyn StoredVersions>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Evaluators").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 /// Config versions by hash, the least recently used forgotten first.
@@ -103,7 +111,15 @@ impl Evaluators {
     /// Makes a pool; processes start when they are needed.
     pub fn start(options: EvaluatorOptions) -> Self {
         let permits = Semaphore::new(options.processes.max(1));
-        Self { inner: Arc::new(Inner { options, permits, idle: Mutex::default(), bundles: Mutex::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                options,
+                permits,
+                idle: Mutex::default(),
+                bundles: Mutex::default(),
+                stored: OnceLock::new(),
+            }),
+        }
     }
 
     /// Loads and checks the config at that place.
@@ -177,6 +193,23 @@ impl Evaluators {
             };
         }
         hash
+    }
+
+    /// Says where versions are that this pool does not know; the first one counts.
+    pub fn look_up_versions_in(&self, stored: Arc<dyn StoredVersions>) {
+        let _ = self.inner.stored.set(stored);
+    }
+
+    /// Makes a version known that another replica, or an earlier process, has loaded.
+    async fn recall(&self, hash: &ConfigHash) {
+        if self.knows(hash) {
+            return;
+        }
+        if let Some(stored) = self.inner.stored.get()
+            && let Some(bundle) = stored.find(hash).await
+        {
+            self.provide(bundle);
+        }
     }
 
     /// True if the functions of that version can be called here.
@@ -281,6 +314,7 @@ impl Evaluators {
         callable: &CallableRef,
         request: &Request,
     ) -> Result<Answer, CallError> {
+        self.recall(hash).await;
         let limit = self.inner.options.call_timeout + GRACE;
         let (function, location) = (callable.name.clone(), callable.location.clone());
         self.exchange(Some(&hash.0), request, limit).await.map_err(|failure| match failure {

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -42,6 +43,7 @@ impl CreateMaster {
         }
         let settings = buildguild_config::sample_settings(&self.db, &self.config);
         write_new(&self.basedir.join("buildguild.toml"), &settings)?;
+        write_secret(&self.basedir.join("storage.key"), &buildguild_config::new_storage_key()?)?;
         write_new(&self.basedir.join(&self.config), buildguild_config::SAMPLE_CONFIG)?;
         if !self.quiet {
             let directory = self.basedir.display();
@@ -56,7 +58,16 @@ impl CreateMaster {
 
 /// Writes a file unless it is there: what an admin wrote is never overwritten.
 fn write_new(path: &Path, text: &str) -> Result<()> {
-    match OpenOptions::new().write(true).create_new(true).open(path) {
+    write_with(OpenOptions::new().write(true).create_new(true), path, text)
+}
+
+/// The same for the owner's eyes only.
+fn write_secret(path: &Path, text: &str) -> Result<()> {
+    write_with(OpenOptions::new().write(true).create_new(true).mode(0o600), path, text)
+}
+
+fn write_with(options: &mut OpenOptions, path: &Path, text: &str) -> Result<()> {
+    match options.open(path) {
         Ok(mut file) => Ok(file.write_all(text.as_bytes())?),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot write {}", path.display())),

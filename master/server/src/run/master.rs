@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use broker_adapters::memory::MemoryLog;
 use broker_adapters::{EventHub, EventLog, HubOptions};
-use buildguild_config::{Evaluators, LoadedFarm, Settings};
+use buildguild_config::{Evaluators, LoadedFarm, Settings, StoredVersions};
 use buildguild_data::membership::{Membership, Timing};
 use buildguild_data::relay::{self, RelayBell};
 use buildguild_data::{Data, DataParts, Reader, housekeeping};
@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::reload::Reloader;
+use super::versions::Versions;
 use super::{database_options, database_url, evaluators, farm_source, listen, load_farm, say};
 use crate::basedir::Basedir;
 
@@ -125,6 +126,9 @@ impl Parts {
         let options = database_options(basedir, settings, url);
         let db = Db::connect(&options).await.context("cannot connect to the database")?;
         check_schema(&db, basedir).await?;
+        let versions = Arc::new(Versions::new(db.clone(), settings)?);
+        versions.keep(&loaded).await;
+        evaluators.look_up_versions_in(Arc::clone(&versions) as Arc<dyn StoredVersions>);
         // People read through connections of their own: a crawler must not keep the engine waiting for one.
         let reading = Db::connect(&options).await.context("cannot connect to the database")?;
 
@@ -188,7 +192,7 @@ impl Parts {
                 shutdown: front.clone(),
             })?)
         };
-        let reloader = Reloader::new(evaluators, source, farm, web_farm);
+        let reloader = Reloader::new(evaluators, source, versions, farm, web_farm);
         Ok(Self { db, reading, tasks, base, front, membership, engine, web, reloader, _sqlite: sqlite })
     }
 

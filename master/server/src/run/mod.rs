@@ -4,6 +4,7 @@ mod control;
 mod listen;
 mod master;
 mod reload;
+mod versions;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -9,11 +9,13 @@ use buildguild_types::farm::{ConfigHash, FarmConfig};
 use tokio::sync::watch;
 
 use super::load_farm;
+use super::versions::Versions;
 
 /// Loads new configurations.
 pub(super) struct Reloader {
     evaluators: Evaluators,
     source: FarmSource,
+    versions: Arc<Versions>,
     farm: watch::Sender<Arc<LoadedFarm>>,
     web: watch::Sender<Arc<FarmConfig>>,
 }
@@ -22,10 +24,11 @@ impl Reloader {
     pub(super) fn new(
         evaluators: Evaluators,
         source: FarmSource,
+        versions: Arc<Versions>,
         farm: watch::Sender<Arc<LoadedFarm>>,
         web: watch::Sender<Arc<FarmConfig>>,
     ) -> Self {
-        Self { evaluators, source, farm, web }
+        Self { evaluators, source, versions, farm, web }
     }
 
     /// The configuration that was loaded last.
@@ -49,6 +52,7 @@ impl Reloader {
             tracing::warn!("ports are read at start only; restart the master to change them");
         }
         let hash = loaded.hash.clone();
+        self.versions.keep(&loaded).await;
         self.web.send_replace(Arc::new(loaded.farm.clone()));
         self.farm.send_replace(loaded);
         engine.in_force(&hash).await;
