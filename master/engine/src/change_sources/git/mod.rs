@@ -8,3 +8,5 @@ pub(crate) mod poller;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_takeover;

@@ -9,12 +9,12 @@ use super::{
 };
 
 /// A bare repository to poll, and a working copy to push to it from.
-struct Remote {
+pub(super) struct Remote {
     dir: tempfile::TempDir,
 }
 
 impl Remote {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let remote = Self { dir: tempfile::tempdir().expect("a temporary directory") };
         sh(
             remote.dir.path(),
@@ -24,9 +24,14 @@ impl Remote {
     }
 
     /// Runs a script in the working copy, with `c FILE MESSAGE` as a short way to commit.
-    fn sh(&self, script: &str) {
+    pub(super) fn sh(&self, script: &str) {
         let c = r#"c() { echo "$RANDOM$2" >> "$1"; git add -A; git commit -qm "$2"; };"#;
         sh(&self.dir.path().join("wc"), &format!("{c} {script}"));
+    }
+
+    /// Where it is polled.
+    pub(super) fn url(&self) -> String {
+        format!("file://{}", self.dir.path().join("repo.git").display())
     }
 
     async fn mirror(&self, name: &str) -> Mirror {
@@ -36,8 +41,7 @@ impl Remote {
             env: Vec::new(),
             limit: Duration::from_secs(60),
         };
-        let url = format!("file://{}", self.dir.path().join("repo.git").display());
-        Mirror::open(git, url).await.expect("the mirror opens")
+        Mirror::open(git, self.url()).await.expect("the mirror opens")
     }
 }
 
