@@ -165,7 +165,13 @@ impl Control {
                 }
             }
         };
-        found.ok_or_else(|| ControlError::NotFound(format!("build {build:?}")))
+        found.ok_or_else(|| {
+            ControlError::NotFound(match build {
+                BuildRef::Id(id) => format!("build {id}"),
+                BuildRef::Number(BuilderRef::Id(id), number) => format!("build {number} of builder {id}"),
+                BuildRef::Number(BuilderRef::Name(name), number) => format!("build {number} of builder '{name}'"),
+            })
+        })
     }
 
     async fn worker(&self, worker: &WorkerRef) -> Result<WorkerId, ControlError> {
@@ -173,7 +179,12 @@ impl Control {
             WorkerRef::Id(id) => self.parts.store.worker_states(&[*id]).await.map_err(error)?.first().map(|w| w.worker),
             WorkerRef::Name(name) => self.parts.store.worker_id(name).await.map_err(error)?,
         };
-        found.ok_or_else(|| ControlError::NotFound(format!("worker {worker:?}")))
+        found.ok_or_else(|| {
+            ControlError::NotFound(match worker {
+                WorkerRef::Id(id) => format!("worker {id}"),
+                WorkerRef::Name(name) => format!("worker '{name}'"),
+            })
+        })
     }
 }
 
