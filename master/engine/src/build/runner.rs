@@ -24,7 +24,7 @@ use crate::hooks::Hooks;
 use crate::metrics::Metrics;
 use crate::workers::Workers;
 
-/// Between two tries to end a build that cannot go on.
+/// Before a build that cannot go on is given back, and between two tries to do so.
 const ABORT_RETRY: Duration = Duration::from_secs(2);
 
 /// What running builds needs.
@@ -173,7 +173,14 @@ impl BuildRunner for Runner {
             tracing::warn!(buildrequest.id = request.get(), "the claim of request {request} was lost: its build stops");
             return;
         }
-        tracing::error!(buildrequest.id = request.get(), %error, "the build of request {request} could not go on");
+        let cause: &(dyn std::error::Error + 'static) = &error;
+        tracing::error!(
+            buildrequest.id = request.get(),
+            error = cause,
+            "the build of request {request} could not go on"
+        );
+        // What failed may fail again: a request that cannot be built must not make build after build.
+        tokio::time::sleep(ABORT_RETRY).await;
         self.abort(&recorder(), request, owner).await;
     }
 
