@@ -173,10 +173,9 @@ impl BuildRunner for Runner {
             tracing::warn!(buildrequest.id = request.get(), "the claim of request {request} was lost: its build stops");
             return;
         }
-        let cause: &(dyn std::error::Error + 'static) = &error;
         tracing::error!(
             buildrequest.id = request.get(),
-            error = cause,
+            error = &error as &dyn std::error::Error,
             "the build of request {request} could not go on"
         );
         // What failed may fail again: a request that cannot be built must not make build after build.
