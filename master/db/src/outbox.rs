@@ -41,7 +41,6 @@ pub async fn take_batch(
     owner: Owner,
     limit: u64,
 ) -> Result<Vec<OutboxRow>, DbError> {
-    // Index outbox_by_owner.
     let sql = "SELECT id, events FROM outbox WHERE masterid = $1 AND epoch = $2 ORDER BY id LIMIT $3";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     fetch_all(connection, sql, params![owner.master_id, owner.epoch, limit])

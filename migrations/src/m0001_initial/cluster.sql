@@ -22,6 +22,7 @@ CREATE TABLE leases (
 );
 
 -- Events that were committed and are still to be published: one row per transaction, a JSON list of events.
+-- The table is short unless the broker is away, so it is read in the order of its key, without another index.
 -- masterid is no foreign key: every transaction writes here, and each check would lock the one row of its master.
 CREATE TABLE outbox (
     id @pk,
@@ -29,8 +30,6 @@ CREATE TABLE outbox (
     epoch BIGINT NOT NULL,
     events @text NOT NULL
 );
--- A publisher takes its own rows in order; housekeeping finds those of an epoch that has ended.
-CREATE INDEX outbox_by_owner ON outbox (masterid, epoch, id);
 
 -- What somebody wants done to an object by whichever master holds it: stop a build, cancel a request, stop or kill a
 -- worker. (Pausing a worker and a worker's graceful end are columns of workers.)

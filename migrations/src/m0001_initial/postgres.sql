@@ -12,3 +12,5 @@ ALTER TABLE steps SET (fillfactor = 70);
 ALTER TABLE logs SET (fillfactor = 70);
 ALTER TABLE masters SET (fillfactor = 20);
 ALTER TABLE builder_numbers SET (fillfactor = 20);
+-- Rows that live for less than a second are not worth compressing or storing apart.
+ALTER TABLE outbox SET (toast_tuple_target = 8160);
