@@ -13,14 +13,14 @@ use crate::render::{Call, CallFailed, Calls};
 
 /// The functions of one configuration version.
 #[derive(Debug, Clone)]
-pub struct Functions {
+pub(crate) struct Functions {
     evaluators: Evaluators,
     version: ConfigHash,
 }
 
 impl Functions {
     /// The functions of `version`, called through `evaluators`.
-    pub fn new(evaluators: Evaluators, version: ConfigHash) -> Self {
+    pub(crate) fn new(evaluators: Evaluators, version: ConfigHash) -> Self {
         Self { evaluators, version }
     }
 

@@ -43,6 +43,7 @@ impl Store {
         Self { data }
     }
 
+    #[cfg(test)]
     pub(crate) fn data(&self) -> &Data {
         &self.data
     }

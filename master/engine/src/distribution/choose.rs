@@ -1,6 +1,9 @@
 //! Which of a builder's waiting requests starts on which of its free workers.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use buildguild_config::{CallError, LoadedFarm};
 use buildguild_db::DbError;
@@ -167,8 +170,8 @@ impl Chooser<'_> {
         properties: &mut HashMap<BuildRequestId, Properties>,
     ) -> Result<Value, ChooseError> {
         let id = request.buildrequestid;
-        if !properties.contains_key(&id) {
-            properties.insert(id, self.parts.store.buildset_properties(request.buildsetid).await?);
+        if let Entry::Vacant(unknown) = properties.entry(id) {
+            unknown.insert(self.parts.store.buildset_properties(request.buildsetid).await?);
         }
         Ok(views::request(request, properties.get(&id)))
     }

@@ -18,8 +18,7 @@ use crate::render::RenderError;
 
 /// Why a scheduler stopped. It is started again after a while.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SchedulerError {
+pub(crate) enum SchedulerError {
     /// The database refused; above all, the lease may be lost.
     #[error(transparent)]
     Db(#[from] DbError),

@@ -42,7 +42,8 @@ pub(crate) struct TestMaster {
     /// Without it the owner would be unknown.
     _membership: Membership,
     applied: watch::Sender<Arc<Applied>>,
-    directory: tempfile::TempDir,
+    /// The master's directory, removed in the end.
+    _directory: tempfile::TempDir,
 }
 
 impl TestMaster {
@@ -72,11 +73,7 @@ impl TestMaster {
             basedir: directory.path().to_owned(),
             figures: Figures::register(&prometheus::Registry::new()).expect("the names are good"),
         });
-        Self { parts, store, owner: id, cancel, tasks, _membership: membership, applied, directory }
-    }
-
-    pub(crate) fn directory(&self) -> &std::path::Path {
-        self.directory.path()
+        Self { parts, store, owner: id, cancel, tasks, _membership: membership, applied, _directory: directory }
     }
 
     /// Brings another configuration into force.
