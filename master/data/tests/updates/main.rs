@@ -5,5 +5,6 @@
 mod build;
 mod control;
 mod housekeeping;
+mod membership;
 mod relay;
 mod support;

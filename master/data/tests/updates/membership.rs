@@ -1,0 +1,98 @@
+//! Joining, checking in, being declared dead.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use buildguild_data::membership::{JoinError, Membership, Timing};
+use buildguild_data::relay::RelayBell;
+use buildguild_db::test_support::TestDb;
+use buildguild_db::{Owner, masters};
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+const TIMING: Timing =
+    Timing { check_in_interval: Duration::from_millis(100), expire_after: Duration::from_millis(1500) };
+const SOON: Duration = Duration::from_secs(30);
+
+/// A process of a master that checks in until it is stopped.
+struct Process {
+    membership: Arc<Membership>,
+    expired: Arc<Notify>,
+    stop: CancellationToken,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Process {
+    async fn start(test: &TestDb, name: &str) -> Result<Self, JoinError> {
+        let membership = Arc::new(Membership::join(test.db.clone(), name, TIMING, RelayBell::default()).await?);
+        let (expired, stop) = (Arc::new(Notify::new()), CancellationToken::new());
+        let (member, notify, token) = (Arc::clone(&membership), Arc::clone(&expired), stop.clone());
+        tokio::spawn(async move { member.run(token, move || notify.notify_one()).await });
+        Ok(Self { membership, expired, stop })
+    }
+
+    fn owner(&self) -> watch::Receiver<Option<Owner>> {
+        self.membership.owner()
+    }
+}
+
+async fn is_active(test: &TestDb, owner: Owner) -> bool {
+    let pulses = masters::pulses(test.db.read()).await.unwrap();
+    pulses.iter().any(|pulse| pulse.owner == owner && pulse.active)
+}
+
+async fn a_second_process_is_refused_while_the_first_lives(test: &TestDb) {
+    let first = Process::start(test, "one").await.unwrap();
+    let second = timeout(SOON, Process::start(test, "one")).await.unwrap();
+    assert!(matches!(second, Err(JoinError::NameInUse(_))));
+    assert!(is_active(test, first.owner().borrow().unwrap()).await);
+}
+
+async fn a_process_that_stops_checking_in_is_declared_dead_and_succeeded(test: &TestDb) {
+    let silent = Process::start(test, "one").await.unwrap();
+    let owner = silent.owner().borrow().unwrap();
+    let watcher = Process::start(test, "two").await.unwrap();
+    silent.stop.cancel();
+    timeout(SOON, watcher.expired.notified()).await.unwrap();
+    assert!(!is_active(test, owner).await);
+    assert!(is_active(test, watcher.owner().borrow().unwrap()).await, "who checks in stays");
+    let next = timeout(SOON, Process::start(test, "one")).await.unwrap().unwrap();
+    let next = next.owner().borrow().unwrap();
+    assert_eq!(next.master_id, owner.master_id);
+    assert!(next.epoch > owner.epoch);
+}
+
+async fn a_process_that_was_declared_dead_stops_its_work_and_joins_again(test: &TestDb) {
+    let process = Process::start(test, "one").await.unwrap();
+    let mut owners = process.owner();
+    let first = owners.borrow_and_update().unwrap();
+    test.db.write(|tx| async move { masters::deactivate(&tx, first, None).await }).await.unwrap().unwrap();
+    let again = timeout(SOON, owners.wait_for(|owner| owner.is_some_and(|owner| owner != first))).await;
+    let again = again.unwrap().unwrap().unwrap();
+    assert!(again.epoch > first.epoch);
+    assert!(is_active(test, again).await);
+}
+
+async fn a_process_that_leaves_is_succeeded_at_once(test: &TestDb) {
+    let first = Process::start(test, "one").await.unwrap();
+    let owner = first.owner().borrow().unwrap();
+    first.stop.cancel();
+    first.membership.leave().await.unwrap();
+    assert!(!is_active(test, owner).await);
+    let began = std::time::Instant::now();
+    Process::start(test, "one").await.unwrap();
+    assert!(began.elapsed() < TIMING.expire_after, "nobody has to be watched");
+}
+
+buildguild_db::on_both_databases!(
+    a_second_process_is_refused_while_the_first_lives,
+    a_process_that_stops_checking_in_is_declared_dead_and_succeeded,
+    a_process_that_was_declared_dead_stops_its_work_and_joins_again,
+    a_process_that_leaves_is_succeeded_at_once,
+);
