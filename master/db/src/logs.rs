@@ -152,7 +152,7 @@ pub async fn finish(tx: &Tx, log: LogId) -> Result<Log, DbError> {
     }
 }
 
-/// Finishes all open logs of a step (`false`) or of a whole build (`true`, with the build's id), and returns them.
+/// Finishes all open logs of a build, and returns them.
 ///
 /// # Errors
 /// What the database reported.
