@@ -316,7 +316,7 @@ async fn start_engine(
     evaluators: &Evaluators,
     metrics: &prometheus::Registry,
 ) -> Result<Engine> {
-    let worker_listener = match worker_address(settings, &farm.borrow())? {
+    let worker_listener = match worker_address(settings, &farm.borrow().farm)? {
         Some(address) => {
             let listener =
                 TcpListener::bind(address).await.with_context(|| format!("cannot listen for workers on {address}"))?;
@@ -349,15 +349,15 @@ fn test_hooks() -> Result<Hooks> {
     }
 }
 
-fn worker_address(settings: &Settings, loaded: &LoadedFarm) -> Result<Option<SocketAddr>> {
+fn worker_address(settings: &Settings, farm: &FarmConfig) -> Result<Option<SocketAddr>> {
     if let Some(text) = &settings.worker_listen {
         return Ok(listen::from_setting("worker.listen", text)?.first().copied());
     }
     let protocol = "msgpack_experimental_v7";
-    if loaded.farm.protocols.contains_key("pb") {
+    if farm.protocols.contains_key("pb") {
         tracing::warn!("c['protocols']['pb'] is not served: workers connect with --protocol={protocol}");
     }
-    match loaded.farm.protocols.get(protocol).and_then(|options| options.get("port")) {
+    match farm.protocols.get(protocol) {
         Some(port) => Ok(Some(listen::from_farm(&format!("c['protocols']['{protocol}']['port']"), port)?)),
         None => Ok(None),
     }
@@ -418,5 +418,23 @@ async fn session_key(db: &Db) -> Result<Vec<u8>> {
     match key.as_str() {
         Some(text) => Ok(text.as_bytes().to_vec()),
         None => bail!("the database's session secret is no text"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn workers_are_served_where_the_farm_config_says() {
+        let settings = Settings::load(std::path::Path::new("/m"), None, []).unwrap();
+        let mut farm = FarmConfig::default();
+        assert_eq!(worker_address(&settings, &farm).unwrap(), None);
+        for (port, expected) in [(json!(9989), "0.0.0.0:9989"), (json!("tcp:9989:interface=127.0.0.1"), "127.0.0.1:9989")] {
+            farm.protocols.insert("msgpack_experimental_v7".to_owned(), port);
+            assert_eq!(worker_address(&settings, &farm).unwrap().map(|a| a.to_string()).as_deref(), Some(expected));
+        }
     }
 }
