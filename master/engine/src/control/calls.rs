@@ -10,7 +10,10 @@ use buildguild_db::{
 };
 use buildguild_types::{
     control::{BuildRef, BuilderRef, Caller, ControlAction, ControlCall, ControlError, WorkerRef},
-    farm::force::{self, ForceCall, ForceSourceStamp},
+    farm::{
+        SchedulerKind,
+        force::{self, ForceCall, ForceSourceStamp},
+    },
     ids::{BuildRequestId, BuilderId, WorkerId},
     properties::Properties,
     resources::{Build, BuildRequest, Buildset},
@@ -121,6 +124,13 @@ impl Control {
             .iter()
             .find(|s| s.name == name && force::force_config(s).is_some())
             .ok_or_else(|| ControlError::NotFound(format!("force scheduler {name}")))?;
+        let mut scheduler = scheduler.clone();
+        if let SchedulerKind::Force(config) = &mut scheduler.kind {
+            super::defaults::render_defaults(config, &self.parts.functions()).await.map_err(|(parameter, why)| {
+                ControlError::InvalidForce([(parameter, format!("the default: {why}"))].into())
+            })?;
+        }
+        let scheduler = &scheduler;
         let store = &self.parts.store;
         let id = store.scheduler_id(name).await.map_err(error)?;
         if !store.scheduler_enabled(id).await.map_err(error)? {

@@ -5,6 +5,7 @@
 //! early; a re-scan finds those whose events were lost.
 
 mod calls;
+mod defaults;
 mod wishes;
 
 pub use calls::Control;

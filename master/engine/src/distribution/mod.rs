@@ -4,6 +4,7 @@
 //! depends on what can start and not on what waits. All requests that can start are claimed in one transaction; what
 //! another replica was faster with is simply not ours.
 
+mod aside;
 mod choose;
 pub(crate) mod collapse;
 mod collapser;

@@ -14,9 +14,11 @@ use buildguild_types::{
     resources::BuildRequest,
 };
 use serde_json::Value;
+use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    aside::Aside,
     choose::{Choice, ChooseError, Chooser},
     collapser::{Collapser, policy},
     handover::{Assignment, BuildRunner, WorkerPool},
@@ -72,12 +74,13 @@ impl Distributor {
         let mut owner = self.parts.store.owner_changes();
         // Builders that had more waiting than could start; they are looked at when a worker becomes free.
         let mut leftovers = BTreeSet::new();
+        let mut aside = Aside::default();
         let mut agenda = Agenda { all: true, ..Agenda::default() };
         loop {
             // A master that may not write cannot claim.
             if owner.borrow_and_update().is_some() {
                 let timer = self.parts.figures.distribution_secs.start_timer();
-                let passed = self.pass(&agenda, &mut leftovers).await;
+                let passed = self.pass(&agenda, &mut leftovers, &mut aside).await;
                 timer.observe_duration();
                 self.parts.figures.builders_waiting.set(i64::try_from(leftovers.len()).unwrap_or(i64::MAX));
                 if let Err(error) = passed {
@@ -125,10 +128,16 @@ impl Distributor {
         }
     }
 
-    async fn pass(&self, agenda: &Agenda, leftovers: &mut BTreeSet<BuilderId>) -> Result<(), ChooseError> {
+    async fn pass(
+        &self,
+        agenda: &Agenda,
+        leftovers: &mut BTreeSet<BuilderId>,
+        aside: &mut Aside,
+    ) -> Result<(), ChooseError> {
         let applied = self.parts.applied();
         let (farm, configs) = (Arc::clone(&applied.farm), &applied.configs);
         let functions = self.parts.functions();
+        aside.under(&farm.hash);
         let mut look: BTreeSet<BuilderId> = agenda.fresh.clone();
         if agenda.all {
             let all: Vec<BuilderId> = configs.keys().copied().collect();
@@ -143,14 +152,24 @@ impl Distributor {
                 leftovers.remove(&id);
                 continue;
             };
+            if aside.has(id) {
+                leftovers.insert(id);
+                continue;
+            }
             let mut head = None;
             if agenda.all || agenda.fresh.contains(&id) {
                 leftovers.insert(id);
                 let policy = policy(&farm.farm, config);
                 if *policy != CollapsePolicy::Never {
+                    let begun = Instant::now();
                     match self.collapser.collapse(&self.parts, &functions, id, config, policy).await {
                         Ok(rest) => head = Some(rest),
-                        Err(error) => self.report(config, &error),
+                        Err(error) => {
+                            self.report(config, &error);
+                            if set_aside(aside, id, config, begun, &error) {
+                                continue;
+                            }
+                        }
                     }
                 }
             }
@@ -176,7 +195,7 @@ impl Distributor {
             return Ok(());
         }
         let ordered = self.prioritize(&farm, &functions, ready).await;
-        self.start(&farm, &functions, ordered, leftovers).await
+        self.start(&farm, &functions, ordered, leftovers, aside).await
     }
 
     fn chooser<'a>(
@@ -229,20 +248,26 @@ impl Distributor {
         functions: &Functions,
         ready: Vec<(BuilderId, Arc<BuilderConfig>, Vec<BuildRequest>)>,
         leftovers: &mut BTreeSet<BuilderId>,
+        aside: &mut Aside,
     ) -> Result<(), ChooseError> {
         let mut choices: Vec<(Arc<BuilderConfig>, Choice)> = Vec::new();
         let mut exhausted = Vec::new();
         for (id, config, head) in ready {
             let waiting = head.len();
+            let begun = Instant::now();
             match self.chooser(farm, functions, id, &config).choose(head).await {
                 Ok(chosen) => {
+                    aside.answered(id);
                     leftovers.insert(id);
                     if chosen.len() == waiting {
                         exhausted.push(id);
                     }
                     choices.extend(chosen.into_iter().map(|choice| (Arc::clone(&config), choice)));
                 }
-                Err(error) => self.report(&config, &error),
+                Err(error) => {
+                    self.report(&config, &error);
+                    set_aside(aside, id, &config, begun, &error);
+                }
             }
         }
         if choices.is_empty() {
@@ -275,4 +300,18 @@ impl Distributor {
         let name = builder.name.as_str();
         tracing::error!(builder.name = name, error = error as &dyn std::error::Error, "builder {name}: {error}");
     }
+}
+
+/// Sets a builder aside if one of its functions failed after a long time; tells whether it did.
+fn set_aside(aside: &mut Aside, id: BuilderId, builder: &BuilderConfig, begun: Instant, error: &ChooseError) -> bool {
+    if !matches!(error, ChooseError::Call(_)) {
+        return false;
+    }
+    let Some(pause) = aside.failed(id, begun.elapsed()) else { return false };
+    let (name, secs) = (builder.name.as_str(), pause.as_secs());
+    tracing::warn!(
+        builder.name = name,
+        "builder {name} starts nothing for {secs} s, since its functions take too long"
+    );
+    true
 }

@@ -226,6 +226,9 @@ async fn a_force_call_is_checked_and_submitted(test: &TestDb) {
     number["kind"] = json!({"kind": "int", "size": 10});
     let mut required = text("why", "");
     required["required"] = json!(true);
+    let mut computed = text("computed", "");
+    computed["kind"] = json!({"kind": "fixed"});
+    computed["default"] = json!({"kind": "list", "items": [{"kind": "literal", "value": "x"}]});
     config.schedulers.push(scheduler(
         "f",
         json!({
@@ -233,7 +236,7 @@ async fn a_force_call_is_checked_and_submitted(test: &TestDb) {
             "username": text("username", ""), "reason": text("reason", "force build"), "priority": number,
             "codebases": [{"codebase": "", "label": "", "branch": text("branch", ""), "revision": text("revision", ""),
                            "repository": text("repository", ""), "project": text("project", ""), "patch": null}],
-            "properties": [required],
+            "properties": [required, computed],
         }),
     ));
     let site = Site::new(test, "m", config, &[("w", 1)], true).await;
@@ -257,6 +260,7 @@ async fn a_force_call_is_checked_and_submitted(test: &TestDb) {
     assert_eq!(
         json!(properties),
         json!({"owner": ["joe", form], "reason": ["force build", form], "why": ["x", form],
+               "computed": [["x"], form],
                "scheduler": ["f", "Scheduler"]})
     );
     // A rebuild does the same again.

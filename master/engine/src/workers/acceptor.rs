@@ -184,14 +184,20 @@ impl Acceptor {
         };
         tracing::info!(worker.name = name, peer, "worker {name} is connected");
         let mut changes = self.workers.changes();
+        let mut farm = self.farm.clone();
         let mut told_to_leave = false;
         loop {
+            if worker.running_builds() == 0 && self.configured(name).is_none() {
+                tracing::info!(worker.name = name, "worker {name} is not configured any more");
+                link.rpc().close();
+            }
             tokio::select! {
                 result = &mut reading => {
                     tracing::info!(worker.name = name, peer, ?result, "worker {name} is disconnected");
                     break;
                 }
                 Some(orphan) = orphans.recv() => link.interrupt(&orphan, "the step was given up").await,
+                Ok(()) = farm.changed() => {}
                 _ = changes.changed() => {
                     if worker.is_due_to_leave() && !told_to_leave {
                         told_to_leave = true;

@@ -41,6 +41,8 @@ pub(crate) struct Scene {
     pub(crate) execution: Arc<Execution>,
     pub(crate) farm: Arc<LoadedFarm>,
     pub(crate) directory: tempfile::TempDir,
+    /// Brings another configuration into force.
+    pub(crate) reconfigure: watch::Sender<Arc<LoadedFarm>>,
     builder: BuilderId,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
@@ -93,7 +95,7 @@ impl Scene {
         let info = [info];
         let info = &info;
         let synced = data.update(|u| async move { u.update_builder_list(info).await }).await.expect("syncs");
-        let (_, farm_changes) = watch::channel(Arc::clone(&farm));
+        let (reconfigure, farm_changes) = watch::channel(Arc::clone(&farm));
         let evaluators = Evaluators::start(EvaluatorOptions {
             program: PathBuf::from("/nonexistent"),
             args: Vec::new(),
@@ -116,7 +118,7 @@ impl Scene {
             let (execution, shutdown) = (Arc::clone(&execution), shutdown.clone());
             async move { execution.serve(None, shutdown).await }
         });
-        Self { data, execution, farm, directory, builder: synced.ids["b"], shutdown, serving }
+        Self { data, execution, farm, directory, reconfigure, builder: synced.ids["b"], shutdown, serving }
     }
 
     pub(crate) async fn worker_connected(&self) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{DEADLINE, Scene, shell};
+use buildguild_config::{FarmBundle, LoadedFarm};
 use buildguild_db::sourcestamps::NewSourceStamp;
 use buildguild_db::{builds, workers};
 use buildguild_types::properties::Properties;
@@ -195,6 +196,27 @@ async fn failures_of_the_worker_are_exceptions_and_refusals_too() {
     let log = scene.log(build.buildid, "talks", "stdio").await;
     assert!(log.contains("ohalf\n") && log.contains("out of paper"), "{log}");
     reading.abort();
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_configured_no_more_is_let_go_after_its_build() {
+    let scene = scene().await;
+    let mut worker = Scripted::connect(&scene);
+    assert!(worker.until_printed("attached").await);
+    let (request, running) = start_build(&scene).await;
+    let command = worker.until_command().await.expect("the step's command");
+    let mut farm = scene.farm.farm.clone();
+    farm.workers.clear();
+    scene.reconfigure.send_replace(Arc::new(LoadedFarm::new(farm, FarmBundle::single("master.cfg", "#"))));
+    worker.update(&command, vec![CommandUpdate::Rc(0)]).await;
+    worker.rpc.send(&WorkerRequest::Complete { command_id: command, failure: None }).await.expect("lives");
+    assert!(worker.until_command().await.is_none(), "the connection ends");
+    tokio::time::timeout(DEADLINE, running).await.expect("the build ends").expect("no panic");
+    let build = builds::for_request(scene.data.db().read(), request).await.expect("reads").remove(0);
+    assert_eq!(build.results, Some(Results::Success));
+    tokio::time::timeout(DEADLINE, worker.session).await.expect("the session ends").expect("no panic");
+    assert!(scene.execution.workers().get("w").is_none());
     scene.end().await;
 }
 

@@ -432,7 +432,9 @@ mod tests {
         let settings = Settings::load(std::path::Path::new("/m"), None, []).unwrap();
         let mut farm = FarmConfig::default();
         assert_eq!(worker_address(&settings, &farm).unwrap(), None);
-        for (port, expected) in [(json!(9989), "0.0.0.0:9989"), (json!("tcp:9989:interface=127.0.0.1"), "127.0.0.1:9989")] {
+        for (port, expected) in
+            [(json!(9989), "0.0.0.0:9989"), (json!("tcp:9989:interface=127.0.0.1"), "127.0.0.1:9989")]
+        {
             farm.protocols.insert("msgpack_experimental_v7".to_owned(), port);
             assert_eq!(worker_address(&settings, &farm).unwrap().map(|a| a.to_string()).as_deref(), Some(expected));
         }
