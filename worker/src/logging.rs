@@ -1,7 +1,7 @@
 //! The log file of a worker that runs in the background: rotated by size.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -85,7 +85,8 @@ fn filter() -> EnvFilter {
 /// Logs to the terminal.
 pub(crate) fn to_stderr() {
     // A second initialisation, in tests, changes nothing.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter()).with_writer(io::stderr).try_init();
+    let colours = io::stderr().is_terminal();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter()).with_ansi(colours).with_writer(io::stderr).try_init();
 }
 
 /// Logs to a file.

@@ -91,16 +91,17 @@ where
         if !known {
             return Err(native(format!("{self} has no attribute `{attribute}`")));
         }
-        let mut args = DictMut::from_value(self.args.to_value()).map_err(|e| native(e.to_string()))?;
-        let key = args.aref.keys().find(|k| k.unpack_str() == Some(attribute));
-        match key {
-            Some(key) => {
+        {
+            let mut args = DictMut::from_value(self.args.to_value()).map_err(|e| native(e.to_string()))?;
+            let key = args.aref.keys().find(|k| k.unpack_str() == Some(attribute));
+            if let Some(key) = key {
                 let hashed = key.get_hashed()?;
                 args.aref.insert_hashed(hashed, new_value);
-                Ok(())
+                return Ok(());
             }
-            None => Err(native(format!("give `{attribute}` when {self} is made"))),
         }
+        // Showing the object reads its arguments, which must not be held any more then.
+        Err(native(format!("give `{attribute}` when {self} is made")))
     }
 
     fn equals(&self, other: Value<'v>) -> starlark::Result<bool> {

@@ -110,6 +110,17 @@ fn all_errors_are_reported_at_once() {
 }
 
 #[test]
+fn an_argument_can_be_changed_but_not_added_later() {
+    let head = "f = util.BuildFactory()\nb = util.BuilderConfig(name='b', workernames=['w'], factory=f, env={})\n";
+    let changed = load(&format!("{head}b.env = {{'A': 'b'}}\nx = b.env['A'] + 1\n"));
+    let shown = render_all(&changed.diagnostics);
+    assert!(shown.contains("Operation `+` not supported"), "{shown}");
+    let added = load(&format!("{head}b.description = 'late'\n"));
+    let shown = render_all(&added.diagnostics);
+    assert!(shown.contains("give `description` when BuilderConfig"), "{shown}");
+}
+
+#[test]
 fn python_that_starlark_has_not_is_named() {
     let evaluated = load(ERRORS);
     insta::assert_snapshot!(render_all(&evaluated.diagnostics));

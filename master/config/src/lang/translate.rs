@@ -290,7 +290,10 @@ impl<'a> Translator<'a> {
                     self.problem(
                         start,
                         format!("module `{module}` cannot be imported"),
-                        Some("the config is Starlark: split it with load(\"file.star\", \"name\"), read inputs with env() and read_file()"),
+                        Some(match module.as_str() {
+                            "re" => "give the pattern itself, r\"...\", wherever Buildbot takes one from re.compile()",
+                            _ => "the config is Starlark: split it with load(\"file.star\", \"name\"), read inputs with env() and read_file()",
+                        }),
                     );
                 } else if let Some(alias) = alias {
                     assignments.push(format!("{alias} = {module}"));
