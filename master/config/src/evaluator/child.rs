@@ -11,6 +11,8 @@ use crate::lang::{Limits, Program, evaluate};
 
 /// How many config versions an evaluator keeps.
 const MAX_PROGRAMS: usize = 8;
+/// How often an evaluator looks whether its master still lives.
+const LOOK_FOR_MASTER: std::time::Duration = std::time::Duration::from_secs(1);
 /// Starlark recurses on the native stack; the depth of calls is limited well below this.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
 
@@ -23,6 +25,9 @@ pub enum EvaluatorError {
     /// The stream to the master broke, or says nonsense.
     #[error("talk with the master")]
     Stream(#[source] std::io::Error),
+    /// The master is gone.
+    #[error("the master has ended")]
+    Orphaned,
     /// The evaluation itself broke.
     #[error("the evaluator's thread panicked")]
     Panicked,
@@ -45,11 +50,24 @@ pub fn run_evaluator_on(
     input: impl Read + Send + 'static,
     output: impl Write + Send + 'static,
 ) -> Result<(), EvaluatorError> {
+    let waiting = std::thread::current();
     let thread = std::thread::Builder::new()
         .name("evaluator".to_owned())
         .stack_size(STACK_BYTES)
-        .spawn(move || serve(input, output))
+        .spawn(move || {
+            let served = serve(input, output);
+            waiting.unpark();
+            served
+        })
         .map_err(EvaluatorError::Thread)?;
+    // A function that never ends would otherwise outlive a master that was killed: nobody is left to end it.
+    let master = nix::unistd::getppid();
+    while !thread.is_finished() {
+        if nix::unistd::getppid() != master {
+            return Err(EvaluatorError::Orphaned);
+        }
+        std::thread::park_timeout(LOOK_FOR_MASTER);
+    }
     thread.join().map_err(|_| EvaluatorError::Panicked)?.map_err(EvaluatorError::Stream)
 }
 

@@ -5,6 +5,7 @@
 //! that dies is replaced; only the call that it was working on fails.
 
 mod child;
+mod idle;
 mod process;
 mod protocol;
 
@@ -19,6 +20,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 pub use self::child::{EvaluatorError, run_evaluator, run_evaluator_on};
+use self::idle::Idle;
 use self::process::{ExchangeError, Process};
 use self::protocol::{Answer, Request};
 use crate::calls::CallArgs;
@@ -80,7 +82,7 @@ struct Inner {
     /// One permit per process.
     permits: Semaphore,
     /// Processes that have nothing to do.
-    idle: Mutex<Vec<Process>>,
+    idle: Idle,
     bundles: Mutex<Bundles>,
     /// Where versions are that are not in `bundles`.
     stored: OnceLock<Arc<dyn StoredVersions>>,
@@ -115,7 +117,7 @@ impl Evaluators {
             inner: Arc::new(Inner {
                 options,
                 permits,
-                idle: Mutex::default(),
+                idle: Idle::default(),
                 bundles: Mutex::default(),
                 stored: OnceLock::new(),
             }),
@@ -332,13 +334,13 @@ impl Evaluators {
         let _permit = self.inner.permits.acquire().await.map_err(|e| Failure::Unavailable(e.to_string()))?;
         // A process that died while it was idle says nothing about the request: try a fresh one.
         for _ in 0..2 {
-            let mut process = match self.take(needs) {
+            let mut process = match self.inner.idle.take(needs) {
                 Some(process) => process,
                 None => Process::start(&self.inner.options).await.map_err(Failure::Unavailable)?,
             };
             match self.on(&mut process, needs, request, limit).await {
                 Ok(answer) => {
-                    self.inner.idle.lock().unwrap_or_else(PoisonError::into_inner).push(process);
+                    self.inner.idle.put(process);
                     return Ok(answer);
                 }
                 Err(Some(failure)) => return Err(failure),
@@ -346,16 +348,6 @@ impl Evaluators {
             }
         }
         Err(Failure::Died("it ended before it could answer".to_owned()))
-    }
-
-    /// An idle process, one that knows the version if there is one.
-    fn take(&self, needs: Option<&str>) -> Option<Process> {
-        let mut idle = self.inner.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = needs.and_then(|hash| idle.iter().position(|p| p.loaded.contains(hash)));
-        match at {
-            Some(at) => Some(idle.swap_remove(at)),
-            None => idle.pop(),
-        }
     }
 
     /// Loads the version if necessary and sends the request. `Err(None)`: try another process.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -34,6 +34,8 @@ pub(super) struct Process {
     stdout: BufReader<ChildStdout>,
     /// The versions that it has loaded, as far as the master knows.
     pub(super) loaded: HashSet<String>,
+    /// How long the longest load took here.
+    pub(super) costliest_load: Duration,
 }
 
 impl Process {
@@ -57,7 +59,13 @@ impl Process {
         };
         // Ends with the process: its end of the pipe is then closed.
         tokio::spawn(log_prints(stderr));
-        let mut process = Self { child, stdin, stdout: BufReader::new(stdout), loaded: HashSet::new() };
+        let mut process = Self {
+            child,
+            stdin,
+            stdout: BufReader::new(stdout),
+            loaded: HashSet::new(),
+            costliest_load: Duration::ZERO,
+        };
         let limits = Request::Limits { memory_bytes: options.memory_limit_bytes };
         match process.exchange(&limits, START_TIMEOUT).await {
             Ok(Answer::Ready) => Ok(process),
@@ -71,8 +79,14 @@ impl Process {
     /// Sends a request and waits for its answer. After an error the process is of no more use.
     /// Cancel safe: no; drop the process if this future is dropped.
     pub(super) async fn exchange(&mut self, request: &Request, limit: Duration) -> Result<Answer, ExchangeError> {
+        let began = Instant::now();
         match tokio::time::timeout(limit, self.talk(request)).await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(answer)) => {
+                if matches!(request, Request::Load { .. }) {
+                    self.costliest_load = self.costliest_load.max(began.elapsed());
+                }
+                Ok(answer)
+            }
             Ok(Err(e)) => Err(self.cause_of_death(&e).await),
             Err(_) => {
                 // The process is killed here and reaped by the runtime.
