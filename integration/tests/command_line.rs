@@ -102,6 +102,28 @@ async fn a_master_is_created_started_reconfigured_and_stopped() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_ports_of_the_farm_config_are_listened_on() -> Result<()> {
+    let home = Home::create()?;
+    let endpoint = |port: u16| format!("'tcp:{port}:interface=127.0.0.1'");
+    let farm = Farm::new()
+        .worker("w")
+        .builder("b", "w", &[])
+        .text()
+        .replace("9989", &endpoint(home.worker_port))
+        .replace("8010", &endpoint(home.web_port));
+    std::fs::write(home.master().join("master.cfg"), farm)?;
+    home.succeeds(&["upgrade-master", "ci"])?;
+    let mut start = home.command(&["start", "ci"])?;
+    start.env_remove("BUILDGUILD__WEB__LISTEN").env_remove("BUILDGUILD__WORKER__LISTEN");
+    let output = start.output()?;
+    ensure!(output.status.success(), "{}", text(&output));
+    ensure!(home.rest()?.list("builders").await?.len() == 1, "the web port of c['www']");
+    tokio::net::TcpStream::connect(("127.0.0.1", home.worker_port)).await.context("the port of c['protocols']")?;
+    home.succeeds(&["stop", "ci"])?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn buildbots_own_sample_configuration_loads_and_runs_as_it_is() -> Result<()> {
     let home = Home::create()?;
     let stock = home.directory.path().join("stock");
