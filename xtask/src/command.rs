@@ -5,9 +5,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// The top of the checkout.
+/// The top of the checkout: the one that `cargo xtask` runs in, which need not be the one that this program was
+/// compiled in, since checkouts may share a target directory.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&manifest).parent().map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
 /// A command of the toolchain, run at the top of the checkout.

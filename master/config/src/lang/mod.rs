@@ -4,7 +4,6 @@ mod call;
 mod collector;
 mod construct;
 mod fstring;
-mod helpers;
 mod load;
 mod methods;
 mod names;
@@ -16,6 +15,7 @@ mod sourcemap;
 mod step;
 mod tokens;
 mod translate;
+mod util_functions;
 
 #[cfg(test)]
 mod tests;

@@ -111,7 +111,7 @@ impl<'v> StarlarkValue<'v> for Helper {
         args: &starlark::eval::Arguments<'v, '_>,
         eval: &mut Evaluator<'v, '_, '_>,
     ) -> starlark::Result<Value<'v>> {
-        super::helpers::invoke(&self.name, args, eval)
+        super::util_functions::invoke(&self.name, args, eval)
     }
 }
 

@@ -1,3 +1,5 @@
+//! A build's records: the order and the bodies of its events, and how its request ends.
+
 use buildguild_data::StepEnd;
 use buildguild_db::logs::{Compression, Prepared};
 use buildguild_db::test_support::TestDb;

@@ -1,3 +1,5 @@
+//! Control updates: cancelling, stopping, pausing.
+
 use buildguild_db::test_support::TestDb;
 use buildguild_db::wishes::{self, WishKind};
 use buildguild_db::{buildrequests, workers};

@@ -1,3 +1,5 @@
+//! Builds: their numbers, their life, their properties.
+
 use std::collections::BTreeSet;
 
 use buildguild_db::builds::{self, NewBuild};

@@ -1,3 +1,5 @@
+//! Logs: appending, reading by line, compression, resent output.
+
 use buildguild_db::logs::{self, Appended, CHUNK_BYTES, CommandOutput, Compression, Prepared};
 use buildguild_db::test_support::TestDb;
 use buildguild_db::{Db, DbError, steps};

@@ -1,3 +1,5 @@
+//! Masters: epochs, check-ins, declaring dead.
+
 use buildguild_db::test_support::TestDb;
 use buildguild_db::{DbError, claims, masters};
 

@@ -1,3 +1,5 @@
+//! The schema: upgrading at once, and databases of other versions.
+
 use buildguild_db::test_support::{TestDb, postgres_url};
 use buildguild_db::{Db, DbError, DbOptions, SchemaState, execute};
 

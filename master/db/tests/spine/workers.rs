@@ -1,3 +1,5 @@
+//! Workers: following the configuration, and their sessions.
+
 use std::collections::BTreeMap;
 
 use buildguild_db::builders::{self, BuilderInfo};

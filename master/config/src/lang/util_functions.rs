@@ -5,7 +5,7 @@ use starlark::values::Value;
 
 use super::object::native;
 
-/// Calls a helper.
+/// Calls one of them.
 pub(super) fn invoke<'v>(
     name: &str,
     args: &Arguments<'v, '_>,
