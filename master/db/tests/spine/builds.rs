@@ -42,7 +42,7 @@ async fn a_build_lives_and_ends_once(test: &TestDb) {
     let (db, id) = (&farm.db, build.buildid);
     assert_eq!(builds::get(db.read(), id).await.unwrap().unwrap(), build);
     assert_eq!(builds::by_number(db.read(), farm.builder, 1).await.unwrap().unwrap(), build);
-    assert_eq!(builds::running_on(db.read(), farm.worker).await.unwrap(), [build.clone()]);
+    assert_eq!(builds::running_on(db.read(), farm.worker).await.unwrap(), std::slice::from_ref(&build));
     db.write(|tx| async move {
         builds::set_state_string(&tx, id, "building").await?;
         builds::add_locks_duration(&tx, id, 3).await?;
