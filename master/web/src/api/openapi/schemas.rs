@@ -1,0 +1,153 @@
+//! The resource types as schemas.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use utoipa::openapi::{
+    Ref, RefOr, Schema,
+    schema::{AnyOfBuilder, ArrayBuilder, ObjectBuilder, SchemaType, Type},
+};
+
+/// A type, or that type or null.
+pub(super) fn simple(kind: Type, is_nullable: bool) -> ObjectBuilder {
+    let builder = ObjectBuilder::new();
+    if is_nullable { builder.schema_type(SchemaType::Array(vec![kind, Type::Null])) } else { builder.schema_type(kind) }
+}
+
+/// Anything that JSON can hold.
+pub(super) fn anything() -> Schema {
+    ObjectBuilder::new().schema_type(SchemaType::AnyValue).build().into()
+}
+
+/// A list of `items`.
+pub(super) fn list_of(items: impl Into<RefOr<Schema>>) -> Schema {
+    ArrayBuilder::new().items(items.into()).build().into()
+}
+
+fn text() -> ObjectBuilder {
+    simple(Type::String, false)
+}
+
+fn number() -> ObjectBuilder {
+    simple(Type::Integer, false)
+}
+
+fn or_null(reference: Ref) -> Schema {
+    AnyOfBuilder::new().item(reference).item(ObjectBuilder::new().schema_type(Type::Null)).build().into()
+}
+
+/// An object whose fields are all there.
+fn object(fields: impl IntoIterator<Item = (&'static str, RefOr<Schema>)>) -> Schema {
+    let builder = fields.into_iter().fold(ObjectBuilder::new().schema_type(Type::Object), |builder, (name, schema)| {
+        builder.property(name, schema).required(name)
+    });
+    builder.build().into()
+}
+
+/// Properties: from name to `[value, source]`.
+fn properties(is_nullable: bool) -> ObjectBuilder {
+    let pair = ArrayBuilder::new()
+        .prefix_items([anything(), text().build().into()])
+        .min_items(Some(2))
+        .max_items(Some(2))
+        .description(Some("`[value, source]`"));
+    simple(Type::Object, is_nullable).additional_properties(Some(RefOr::T(Schema::Array(pair.build()))))
+}
+
+/// Schemas that no resource type is behind, but fields of resource types refer to.
+pub(super) fn helpers() -> Vec<(&'static str, Schema)> {
+    let url = object([("name", text().into()), ("url", text().into())]);
+    let configured = object([("builderid", number().into()), ("masterid", number().into())]);
+    let connected = object([("masterid", number().into())]);
+    let patch = object([
+        ("patchid", number().into()),
+        ("level", number().into()),
+        ("subdir", simple(Type::String, true).into()),
+        ("author", simple(Type::String, true).into()),
+        ("comment", simple(Type::String, true).into()),
+        ("body", simple(Type::String, true).into()),
+    ]);
+    // The rest depends on the type of the field: `choices` of a list, `fields` of a group.
+    let field = ["name", "fullName", "label", "type"]
+        .into_iter()
+        .fold(ObjectBuilder::new().schema_type(Type::Object), |builder, name| {
+            builder.property(name, text()).required(name)
+        })
+        .property("tablabel", text())
+        .property("default", anything())
+        .property("required", simple(Type::Boolean, false))
+        .property("multiple", simple(Type::Boolean, false))
+        .property("regex", simple(Type::String, true))
+        .property("hide", simple(Type::Boolean, false))
+        .property("maxsize", simple(Type::Integer, true))
+        .property("tooltip", simple(Type::String, true))
+        .property("choices", list_of(anything()))
+        .property("strict", simple(Type::Boolean, false))
+        .property("size", number())
+        .property("rows", number())
+        .property("cols", number())
+        .property("columns", simple(Type::Integer, true))
+        .property("layout", text())
+        .property("fields", list_of(Ref::from_schema_name("force_field")));
+    let meta = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property("total", number().description(Some("How many there are; see docs/http-api.md for what is counted.")))
+        .required("total");
+    vec![
+        ("step_url", url),
+        ("configured_builder", configured),
+        ("connected_master", connected),
+        ("patch", patch),
+        ("force_field", field.build().into()),
+        ("_meta", meta.build().into()),
+    ]
+}
+
+/// Fields whose values the tables call opaque.
+fn known_field(resource: &str, field: &str, is_nullable: bool) -> Option<RefOr<Schema>> {
+    let list = |name: &str| Some(list_of(Ref::from_schema_name(name)).into());
+    match (resource, field) {
+        ("build" | "buildrequest" | "change", "properties") => Some(properties(is_nullable).into()),
+        ("step", "urls") => list("step_url"),
+        ("worker", "configured_on") => list("configured_builder"),
+        ("worker", "connected_to") => list("connected_master"),
+        ("buildset", "sourcestamps") => list("sourcestamp"),
+        ("forcescheduler", "all_fields") => list("force_field"),
+        (_, "patch") => Some(or_null(Ref::from_schema_name("patch")).into()),
+        _ => None,
+    }
+}
+
+/// The schema of a resource type. `types` are the names of all.
+pub(super) fn resource(name: &str, type_spec: &Value, types: &BTreeSet<&str>) -> Schema {
+    let fields = type_spec["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let named = fields.iter().filter_map(|field| Some((field["name"].as_str()?, &field["type_spec"])));
+    if name == "properties" {
+        return properties(false).build().into();
+    }
+    let builder = named.fold(ObjectBuilder::new().schema_type(Type::Object), |builder, (field, type_spec)| {
+        let is_nullable = type_spec["can_be_null"] == true;
+        let schema = known_field(name, field, is_nullable).unwrap_or_else(|| field_schema(type_spec, types));
+        builder.property(field, schema).required(field)
+    });
+    builder.build().into()
+}
+
+fn field_schema(type_spec: &Value, types: &BTreeSet<&str>) -> RefOr<Schema> {
+    if type_spec["type"] == "list" {
+        return list_of(field_schema(&type_spec["of"], types)).into();
+    }
+    let is_nullable = type_spec["can_be_null"] == true;
+    match type_spec["name"].as_str().unwrap_or_default() {
+        "integer" => simple(Type::Integer, is_nullable).into(),
+        "datetime" => simple(Type::Integer, is_nullable).description(Some("Seconds since 1970-01-01 UTC.")).into(),
+        "string" | "identifier" => simple(Type::String, is_nullable).into(),
+        "boolean" => simple(Type::Boolean, is_nullable).into(),
+        name if types.contains(name) => {
+            let reference = Ref::from_schema_name(name);
+            if is_nullable { or_null(reference).into() } else { reference.into() }
+        }
+        // Opaque JSON.
+        _ => anything().into(),
+    }
+}
