@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use broker_adapters::memory::MemoryLog;
 use buildguild_data::membership::{Membership, Timing};
-use buildguild_data::{Data, DataParts, StartBuild, StepEnd, relay};
+use buildguild_data::{Data, DataParts, StartBuild, StepBegin, StepEnd, relay};
 use buildguild_db::buildsets::{NewBuildset, StampRef};
 use buildguild_db::logs::{Compression, Prepared};
 use buildguild_db::sourcestamps::NewSourceStamp;
@@ -98,12 +98,11 @@ async fn one_build(data: &Data, builder: BuilderId, worker: WorkerId) -> Result<
     let number = data.reserve_build_number(builder).await?;
     let (build, step) = data
         .update(|u| async move {
-            let start = StartBuild { builder, request, worker, state_string: "preparing worker" };
+            let start = StartBuild { builder, request, worker, state_string: "pinging worker" };
             let build = u.add_build_numbered(&start, number).await?.buildid;
             u.set_build_plan(build, "hash", "{\"version\":1,\"steps\":[]}").await?;
-            u.announce_build(build).await?;
-            u.set_build_properties(build, properties).await?;
-            let step = u.begin_step(build, "worker_preparation", "preparing worker", true).await?;
+            let step = u.begin_step(build, "worker_preparation", StepBegin::Prepared).await?;
+            u.announce_build_start(build, properties).await?;
             Ok((build, step.stepid))
         })
         .await?;
@@ -115,7 +114,7 @@ async fn one_build(data: &Data, builder: BuilderId, worker: WorkerId) -> Result<
     .await?;
     let (step, log) = data
         .update(|u| async move {
-            let step = u.begin_step(build, "shell", "running", true).await?.stepid;
+            let step = u.begin_step(build, "shell", StepBegin::Runs).await?.stepid;
             Ok((step, u.add_log(step, "stdio", "stdio", LogKind::Stream).await?.logid))
         })
         .await?;

@@ -120,6 +120,18 @@ pub async fn set_state_string(tx: &Tx, step: StepId, state: &str) -> Result<Step
     updated(tx, sql, params![step, state]).await
 }
 
+/// Sets what a running step is doing, if it is still said to be `pending`. `None` if not.
+///
+/// # Errors
+/// What the database reported.
+pub async fn set_pending_state_string(tx: &Tx, step: StepId, state: &str) -> Result<Option<Step>, DbError> {
+    let sql = format!(
+        "UPDATE steps SET state_string = $2
+         WHERE id = $1 AND state_string = 'pending' AND complete_at IS NULL {RETURNING}"
+    );
+    fetch_one(tx, sql, params![step, state]).await?.as_ref().map(from_row).transpose()
+}
+
 /// Adds a link, unless the step has the same one. Links keep the order of their addition.
 ///
 /// # Errors

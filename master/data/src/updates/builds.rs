@@ -84,6 +84,33 @@ impl Update {
         Ok(())
     }
 
+    /// Stores the first properties of a build and announces it, in the order in which Buildbot tells of a beginning: what
+    /// the build was given, that it is there, who is responsible, and what it did up to its present state. One
+    /// transaction stores only the last of these states.
+    ///
+    /// # Errors
+    /// [`DbError::ClaimLost`].
+    pub async fn announce_build_start(&self, build: BuildId, first: &Properties) -> Result<(), DbError> {
+        let build = self.lock_build(build).await?;
+        properties::set_for_build(self.tx(), build.buildid, first).await?;
+        let only = |is_owners: bool| -> Properties {
+            let wanted = first.iter().filter(|(name, _)| (*name == "owners") == is_owners);
+            wanted.map(|(name, property)| (name.to_owned(), property.clone())).collect()
+        };
+        let (given, owners) = (only(false), only(true));
+        self.emit(events::build_properties(build.buildid, &given)?);
+        let starting = Build { state_string: "starting".to_owned(), ..build.clone() };
+        self.emit(events::build(&starting, "update")?);
+        self.emit(events::build(&starting, "new")?);
+        if !owners.is_empty() {
+            self.emit(events::build_properties(build.buildid, &owners)?);
+        }
+        let preparing = Build { state_string: "preparing worker".to_owned(), ..build.clone() };
+        self.emit(events::build(&preparing, "update")?);
+        self.emit(events::build(&build, "update")?);
+        Ok(())
+    }
+
     /// Sets what a build is doing. Nothing happens if it says so already.
     ///
     /// # Errors

@@ -16,4 +16,4 @@ mod workers;
 
 pub use builds::StartBuild;
 pub use scheduling::{SchedulerBatch, StateKey};
-pub use steps::StepEnd;
+pub use steps::{StepBegin, StepEnd};

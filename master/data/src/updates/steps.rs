@@ -18,6 +18,17 @@ pub struct StepEnd<'a> {
     pub state_string: Option<&'a str>,
 }
 
+/// How a step begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepBegin {
+    /// It has what it needs before anybody hears of it: the preparation of the worker.
+    Prepared,
+    /// It waits for no locks.
+    Runs,
+    /// It has no locks yet, or will never need them, since it is skipped.
+    WithoutLocks,
+}
+
 impl Update {
     /// Locks the claim of a step's build, once in an update.
     pub(crate) async fn lock_step(&self, step: StepId) -> Result<(), DbError> {
@@ -44,25 +55,39 @@ impl Update {
         Ok(step)
     }
 
-    /// Adds a step that starts at once: [`Update::add_step`] and [`Update::start_step`] in one statement.
+    /// Adds a step that starts at once, with the state `pending`: [`Update::add_step`], [`Update::start_step`] and
+    /// [`Update::set_step_locks_acquired`] in one statement, told as these three.
     ///
     /// # Errors
     /// [`DbError::ClaimLost`].
-    pub async fn begin_step(
-        &self,
-        build: BuildId,
-        name: &str,
-        state: &str,
-        locks_acquired: bool,
-    ) -> Result<Step, DbError> {
+    pub async fn begin_step(&self, build: BuildId, name: &str, begin: StepBegin) -> Result<Step, DbError> {
         self.lock_build(build).await?;
-        let step = steps::add_started(self.tx(), build, name, state, self.now(), locks_acquired).await?;
+        let has_locks = begin != StepBegin::WithoutLocks;
+        let step = steps::add_started(self.tx(), build, name, "pending", self.now(), has_locks).await?;
         self.remember_step(step.stepid);
-        let added =
-            Step { started_at: None, locks_acquired_at: None, state_string: "pending".to_owned(), ..step.clone() };
+        let added = Step { started_at: None, locks_acquired_at: None, ..step.clone() };
         self.emit(events::step(&added, "new")?);
-        self.emit(events::step(&step, "started")?);
+        match begin {
+            StepBegin::Runs => {
+                let started = Step { locks_acquired_at: None, ..step.clone() };
+                self.emit(events::step(&started, "started")?);
+                self.emit(events::step(&step, "updated")?);
+            }
+            StepBegin::Prepared | StepBegin::WithoutLocks => self.emit(events::step(&step, "started")?),
+        }
         Ok(step)
+    }
+
+    /// Says that a step is running, unless it has said something itself or has ended.
+    ///
+    /// # Errors
+    /// [`DbError::ClaimLost`].
+    pub async fn set_pending_step_state_string(&self, step: StepId, state: &str) -> Result<(), DbError> {
+        self.lock_step(step).await?;
+        if let Some(step) = steps::set_pending_state_string(self.tx(), step, state).await? {
+            self.emit(events::step(&step, "updated")?);
+        }
+        Ok(())
     }
 
     /// Starts a step. Without locks to wait for, it has them at once.

@@ -79,6 +79,12 @@ async fn prepare(build: &mut BuildContext) -> Result<(), WorkerLost> {
         Err(WorkerLost) => (Results::Retry, format!("worker {worker} not ready (retry)")),
     };
     build.recorder.end_preparation(results, state, answered.is_ok().then_some("building"));
+    if answered.is_ok() {
+        // They are stored, and told, with the end of the first step.
+        let builddir = build.worker.path(&[&build.plan.worker_builddir]);
+        build.set_property("basedir", build.worker.info().basedir.as_str().into(), "Worker");
+        build.set_property("builddir", builddir.into(), "Worker");
+    }
     answered
 }
 

@@ -57,12 +57,7 @@ pub(crate) async fn execute(
     };
     let first_logs: &[(&str, LogKind)] =
         if wanted && problem.is_none() { steps::first_logs(&config.action) } else { &[] };
-    let begin = BeginStep {
-        name: &name,
-        state: &running.map_or_else(|| "running".to_owned(), |text| summary::tidy(&text)),
-        logs: first_logs,
-        runs: wanted,
-    };
+    let begin = BeginStep { name: &name, logs: first_logs, runs: wanted };
     let (row, first) = build.recorder.begin_step(&begin).await?;
     let limits = LogLimits { max_bytes: build.plan.log.max_size_bytes, tail_bytes: build.plan.log.max_tail_size_bytes };
     let mut step = StepRun {
@@ -79,7 +74,11 @@ pub(crate) async fn execute(
     }
     let attempt = match problem {
         Some(problem) => Err(problem),
-        None if wanted => steps::run(&mut step).await,
+        None if wanted => {
+            let state = running.map_or_else(|| "running".to_owned(), |text| summary::tidy(&text));
+            let says = step.build.recorder.say_running(step.id, state);
+            alongside(steps::run(&mut step), says).await
+        }
         None => {
             step.done_text = steps::describe(&step).await;
             Ok(Results::Skipped)
@@ -90,6 +89,17 @@ pub(crate) async fn execute(
         Err(error) => results_of(&mut step, error).await?,
     };
     finish(step, &row, results, texts).await
+}
+
+/// Runs `work` to its end; `aside` is begun with it, and given up if it has not ended by then.
+async fn alongside<T>(work: impl Future<Output = T>, aside: impl Future<Output = ()>) -> T {
+    tokio::pin!(work, aside);
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = &mut aside => {}
+    }
+    work.await
 }
 
 /// Whether what is rendered before the step begins may wait for an evaluator.

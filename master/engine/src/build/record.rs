@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use buildguild_data::{Data, StepEnd, Update};
+use buildguild_data::{Data, StepBegin, StepEnd, Update};
 use buildguild_db::logs::{Compression, Prepared};
 use buildguild_db::test_result_sets::{self, NewTestResultSet};
 use buildguild_db::test_results::{self, NewTestResult};
@@ -25,6 +25,9 @@ use crate::logs::Append;
 
 /// The name of step 0.
 const PREPARATION: &str = "worker_preparation";
+
+/// How long a step runs before it says so.
+const RUNNING_AFTER: Duration = Duration::from_secs(1);
 
 /// Between two tries while the database is away.
 const RETRY: [Duration; 4] =
@@ -54,7 +57,6 @@ pub(crate) struct StartBuild<'a> {
 /// A step that begins.
 pub(crate) struct BeginStep<'a> {
     pub(crate) name: &'a str,
-    pub(crate) state: &'a str,
     pub(crate) logs: &'a [(&'a str, LogKind)],
     /// Whether it is run, not skipped.
     pub(crate) runs: bool,
@@ -213,16 +215,15 @@ impl Recorder {
                             builder: start.request.builderid,
                             request: start.request.buildrequestid,
                             worker: start.worker,
-                            state_string: "preparing worker",
+                            state_string: "pinging worker",
                         },
                         number,
                     )
                     .await?;
                 u.set_build_plan(build.buildid, &start.plan.config.0, plan).await?;
                 let properties = first_properties(&build);
-                u.announce_build(build.buildid).await?;
-                u.set_build_properties(build.buildid, &properties).await?;
-                let step = u.begin_step(build.buildid, PREPARATION, "preparing worker", true).await?;
+                let step = u.begin_step(build.buildid, PREPARATION, StepBegin::Prepared).await?;
+                u.announce_build_start(build.buildid, &properties).await?;
                 Ok((build, properties, step.stepid))
             })
             .await?;
@@ -257,8 +258,8 @@ impl Recorder {
                 if let Some(ended) = ended {
                     ended.store(&u, build).await?;
                 }
-                let state = if begin.runs { begin.state } else { "pending" };
-                let step = u.begin_step(build, begin.name, state, begin.runs).await?;
+                let how = if begin.runs { StepBegin::Runs } else { StepBegin::WithoutLocks };
+                let step = u.begin_step(build, begin.name, how).await?;
                 let mut logs = Vec::with_capacity(begin.logs.len());
                 for (name, kind) in begin.logs {
                     logs.push(u.add_log(step.stepid, name, &slug(name), *kind).await?);
@@ -355,6 +356,21 @@ impl Recorder {
     pub(crate) async fn set_step_state(&self, step: StepId, state: &str) -> Result<(), DbError> {
         self.write("step.state", |u| async move { u.set_step_state_string(step, state).await }).await?;
         Ok(())
+    }
+
+    /// Says after a while that a step is running, if it has said nothing itself by then. Most steps end before: Buildbot
+    /// does not say it of them either.
+    pub(crate) fn say_running(&self, step: StepId, state: String) -> impl Future<Output = ()> + Send + use<> {
+        let (data, owner) = (self.data.clone(), self.owner);
+        async move {
+            tokio::time::sleep(RUNNING_AFTER).await;
+            let state = state.as_str();
+            let said = data.update_as(owner, |u| async move { u.set_pending_step_state_string(step, state).await });
+            if let Err(error) = said.await {
+                // What the step writes next meets the same trouble, and deals with it.
+                tracing::debug!(step.id = step.get(), %error, "step {step} did not say that it is running");
+            }
+        }
     }
 
     /// Sets properties of the build.

@@ -61,7 +61,7 @@ impl Runner {
         };
         let worker_config = assignment.farm.farm.workers.iter().find(|config| config.name == worker.name());
         let properties = |build: &buildguild_types::resources::Build| -> Properties {
-            let mut properties = first_properties(&Origins {
+            first_properties(&Origins {
                 farm: &assignment.farm.farm,
                 buildset: &origin.properties,
                 changes: &origin.changes,
@@ -71,10 +71,7 @@ impl Runner {
                 worker: worker_config,
                 worker_name: worker.name(),
                 build,
-            });
-            properties.set("basedir", worker.info().basedir.as_str(), "Worker");
-            properties.set("builddir", worker.path(&[&builder.worker_builddir]), "Worker");
-            properties
+            })
         };
         let start = StartBuild { request: &assignment.request, worker: worker.id(), plan: &plan };
         let (build, properties) = recorder.start_build(&start, &properties).await?;
