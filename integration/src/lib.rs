@@ -23,5 +23,5 @@ pub use native_worker::NativeWorker;
 pub use repository::Repository;
 pub use rest::Rest;
 pub use stock_master::StockMaster;
-pub use stock_worker::{StockWorker, buildbot_environment};
+pub use stock_worker::{StockWorker, buildbot_environment, python_environment};
 pub use waiting::{DEADLINE, wait_for};

@@ -5,21 +5,29 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-/// The Python environment that `cargo xtask test` sets up.
+/// The Python environment with stock Buildbot that `cargo xtask test` sets up.
 ///
 /// # Errors
 /// If it is not there.
 pub fn buildbot_environment() -> Result<PathBuf> {
-    let venv = std::env::var_os("BUILDGUILD_BUILDBOT_VENV").map(PathBuf::from).or_else(|| {
+    python_environment("BUILDGUILD_BUILDBOT_VENV", "venv", "buildbot-worker")
+}
+
+/// A Python environment that `cargo xtask test` sets up: named by `variable`, else `name` in the cache. It has `program`.
+///
+/// # Errors
+/// If it is not there.
+pub fn python_environment(variable: &str, name: &str, program: &str) -> Result<PathBuf> {
+    let venv = std::env::var_os(variable).map(PathBuf::from).or_else(|| {
         let cache = std::env::var_os("XDG_CACHE_HOME")
             .map(PathBuf::from)
             .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-        Some(cache.join("buildguild/venv"))
+        Some(cache.join("buildguild").join(name))
     });
-    let venv = venv.context("neither BUILDGUILD_BUILDBOT_VENV nor HOME is set")?;
+    let venv = venv.with_context(|| format!("neither {variable} nor HOME is set"))?;
     ensure!(
-        venv.join("bin/buildbot-worker").exists(),
-        "no stock Buildbot in {}: `cargo xtask test` installs it",
+        venv.join("bin").join(program).exists(),
+        "no {program} in {}: `cargo xtask test` installs it",
         venv.display()
     );
     Ok(venv)

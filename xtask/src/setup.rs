@@ -76,19 +76,31 @@ fn cache_directory() -> Result<PathBuf> {
 
 /// A Python environment with stock Buildbot; installed on first use.
 pub(crate) fn buildbot_environment() -> Result<PathBuf> {
-    let venv = cache_directory()?.join("venv");
+    python_environment("venv", PYTHON_PACKAGES)
+}
+
+/// A Python environment called `name` with `packages`; made anew when they are others than before.
+fn python_environment(name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let venv = cache_directory()?.join(name);
     let stamp = venv.join("installed.txt");
-    let wanted = PYTHON_PACKAGES.join("\n");
+    let wanted = packages.join("\n");
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(venv);
     }
     std::fs::create_dir_all(cache_directory()?)?;
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
-    run(Command::new(venv.join("bin/pip"))
-        .args(["install", "--quiet", "--disable-pip-version-check"])
-        .args(PYTHON_PACKAGES))?;
+    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check"]).args(packages))?;
     std::fs::write(&stamp, wanted)?;
     Ok(venv)
+}
+
+/// Generates requests from the OpenAPI document. It has an environment of its own: its dependencies and stock Buildbot's
+/// need not agree.
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+
+/// A Python environment with Schemathesis; installed on first use.
+pub(crate) fn schemathesis_environment() -> Result<PathBuf> {
+    python_environment("schemathesis", &[SCHEMATHESIS])
 }
 
 /// Installs the page's npm packages, if the lock file changed since they were.

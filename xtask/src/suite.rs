@@ -24,6 +24,7 @@ pub(crate) struct TestArguments {
 pub(crate) fn run(arguments: &TestArguments) -> Result<()> {
     setup::debian_packages()?;
     let venv = setup::buildbot_environment()?;
+    let schemathesis = setup::schemathesis_environment()?;
     if !arguments.no_page {
         setup::page()?;
         setup::page_tests()?;
@@ -36,6 +37,7 @@ pub(crate) fn run(arguments: &TestArguments) -> Result<()> {
         command
             .env("BUILDGUILD_TEST_POSTGRES_URL", postgres.url("postgres"))
             .env("BUILDGUILD_BUILDBOT_VENV", &venv)
+            .env("BUILDGUILD_SCHEMATHESIS_VENV", &schemathesis)
             .env("BUILDGUILD_TEST_PAGE", if arguments.no_page { "0" } else { "1" });
     };
     let mut tests = cargo();
