@@ -20,11 +20,12 @@ use crate::Cursor;
 ///   events are never left out silently.
 #[async_trait]
 pub trait EventLog: Send + Sync + 'static {
-    /// Appends `batch`, and returns when it is as durable as the broker makes it. An empty batch is a no-op.
+    /// Appends `batch`, and returns when it is as durable as the broker makes it: where its last event stands, if the
+    /// broker tells. An empty batch is a no-op.
     ///
     /// # Errors
     /// [`BrokerError`]: none, some or all of the batch may have been appended; publish all of it again.
-    async fn publish(&self, batch: Vec<Event>) -> Result<(), BrokerError>;
+    async fn publish(&self, batch: Vec<Event>) -> Result<Option<Cursor>, BrokerError>;
 
     /// Reads the log from now on (`None`) or everything after a cursor.
     ///
@@ -34,6 +35,20 @@ pub trait EventLog: Send + Sync + 'static {
     /// [`SubscribeError::NotRetained`] if an event after `from` may be gone, or `from` is of another generation or beyond
     /// the end of the log; [`SubscribeError::Unavailable`] if the broker cannot be reached.
     async fn subscribe(&self, from: Option<Cursor>) -> Result<Subscription, SubscribeError>;
+
+    /// Whether the broker can lose what it has confirmed, as a Redis does whose replica takes over before it has copied
+    /// everything. Publishers then keep for a while what they published, and ask [`EventLog::holds`].
+    fn can_lose_confirmed(&self) -> bool {
+        false
+    }
+
+    /// Whether everything up to a place that [`EventLog::publish`] gave is still there (or has left by retention).
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`].
+    async fn holds(&self, _place: &Cursor) -> Result<bool, BrokerError> {
+        Ok(true)
+    }
 }
 
 /// An ordered stream of the log's events.

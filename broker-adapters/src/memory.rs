@@ -90,9 +90,9 @@ impl Shared {
 
 #[async_trait]
 impl EventLog for MemoryLog {
-    async fn publish(&self, batch: Vec<Event>) -> Result<(), BrokerError> {
+    async fn publish(&self, batch: Vec<Event>) -> Result<Option<Cursor>, BrokerError> {
         if batch.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let newest = {
             let mut ring = self.shared.ring();
@@ -111,7 +111,7 @@ impl EventLog for MemoryLog {
             *known = newest.max(*known);
             grew
         });
-        Ok(())
+        Ok(Some(self.shared.cursor(newest)))
     }
 
     async fn subscribe(&self, from: Option<Cursor>) -> Result<Subscription, SubscribeError> {

@@ -6,6 +6,7 @@ use anyhow::Result;
 use tempfile::TempDir;
 use test_servers::free_port;
 
+use crate::broker::{Broker, TestBroker};
 use crate::database::{Database, TestDatabase};
 use crate::master::MasterProcess;
 use crate::native_worker::NativeWorker;
@@ -18,6 +19,7 @@ use crate::waiting::{DEADLINE, wait_for};
 pub struct TestClusterBuilder {
     masters: usize,
     database: Database,
+    broker: Broker,
     environment: Vec<(String, String)>,
     expected_errors: Vec<String>,
 }
@@ -34,6 +36,13 @@ impl TestClusterBuilder {
     #[must_use]
     pub fn database(mut self, database: Database) -> Self {
         self.database = database;
+        self
+    }
+
+    /// With this broker, a server of the test's own; each master's memory if not said.
+    #[must_use]
+    pub fn broker(mut self, broker: Broker) -> Self {
+        self.broker = broker;
         self
     }
 
@@ -65,8 +74,13 @@ impl TestClusterBuilder {
     pub async fn start(self, farm: impl FnOnce(&Path) -> Result<String>) -> Result<TestCluster> {
         let directory = tempfile::Builder::new().prefix("buildguild-test-").tempdir()?;
         let database = TestDatabase::create(self.database, directory.path())?;
+        let broker = TestBroker::start(self.broker)?;
         let farm = farm(directory.path())?;
         let mut environment = self.environment;
+        let says_broker = environment.iter().any(|(name, _)| name == "BUILDGUILD__BROKER__URL");
+        if let Some(url) = broker.url().filter(|_| !says_broker) {
+            environment.push(("BUILDGUILD__BROKER__URL".to_owned(), url));
+        }
         environment.push(("BUILDGUILD__DATABASE__URL".to_owned(), database.url().to_owned()));
         let mut masters = Vec::new();
         for index in 0..self.masters {
@@ -75,8 +89,14 @@ impl TestClusterBuilder {
             let path = directory.path().join(&name);
             masters.push(MasterProcess::create(path, &name, &farm, environment.clone(), ports)?);
         }
-        let mut cluster =
-            TestCluster { masters, workers: Vec::new(), expected_errors: self.expected_errors, database, directory };
+        let mut cluster = TestCluster {
+            masters,
+            workers: Vec::new(),
+            expected_errors: self.expected_errors,
+            database,
+            broker,
+            directory,
+        };
         if let Some(first) = cluster.masters.first() {
             let output = first.command("upgrade-master")?.arg(first.directory()).output()?;
             anyhow::ensure!(output.status.success(), "upgrade-master: {}", String::from_utf8_lossy(&output.stderr));
@@ -101,6 +121,8 @@ pub struct TestCluster {
     expected_errors: Vec<String>,
     /// The database.
     pub database: TestDatabase,
+    /// The broker.
+    pub broker: TestBroker,
     directory: TempDir,
 }
 
@@ -110,6 +132,7 @@ impl TestCluster {
         TestClusterBuilder {
             masters: 2,
             database: Database::Postgres,
+            broker: Broker::Memory,
             environment: Vec::new(),
             expected_errors: Vec::new(),
         }

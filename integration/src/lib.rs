@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod balancer;
+mod broker;
 mod cluster;
 mod database;
 mod farm;
@@ -14,6 +15,7 @@ mod stock_worker;
 mod waiting;
 
 pub use balancer::Balancer;
+pub use broker::{Broker, TestBroker};
 pub use cluster::{TestCluster, TestClusterBuilder};
 pub use database::{Database, TestDatabase};
 pub use farm::Farm;

@@ -2,6 +2,7 @@
 
 mod dialect;
 mod m0001_initial;
+mod m0002_event_log;
 mod state;
 
 pub use sea_orm_migration::sea_orm;
@@ -14,7 +15,7 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_initial::Migration)]
+        vec![Box::new(m0001_initial::Migration), Box::new(m0002_event_log::Migration)]
     }
 }
 

@@ -15,6 +15,8 @@ struct Needed {
 
 const FOR_TESTS: &[Needed] = &[
     Needed { program: "/usr/lib/postgresql/*/bin/postgres", package: "postgresql" },
+    Needed { program: "redis-server", package: "redis-server" },
+    Needed { program: "/usr/lib/rabbitmq/bin/rabbitmq-server", package: "rabbitmq-server" },
     Needed { program: "/usr/bin/chromium", package: "chromium" },
     Needed { program: "git", package: "git" },
     Needed { program: "make", package: "make" },

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 use clap::Args;
-use test_servers::Postgres;
+use test_servers::{Postgres, RabbitMq};
 
 use crate::command::{self, cargo};
 use crate::setup;
@@ -33,9 +33,12 @@ pub(crate) fn run(arguments: &TestArguments) -> Result<()> {
     command::run(cargo().args(["build", "--quiet", "--workspace", "--bins"]))?;
     // One server for the whole run: each test clones a database of its own from a template.
     let postgres = Postgres::start()?;
+    // Tests that only need queues share this one: it takes seconds to come up.
+    let rabbitmq = RabbitMq::start()?;
     let environment = |command: &mut Command| {
         command
             .env("BUILDGUILD_TEST_POSTGRES_URL", postgres.url("postgres"))
+            .env("BUILDGUILD_TEST_RABBITMQ_URL", rabbitmq.url())
             .env("BUILDGUILD_BUILDBOT_VENV", &venv)
             .env("BUILDGUILD_SCHEMATHESIS_VENV", &schemathesis)
             .env("BUILDGUILD_TEST_PAGE", if arguments.no_page { "0" } else { "1" });

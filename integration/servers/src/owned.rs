@@ -60,6 +60,12 @@ impl Owned {
         Ok(())
     }
 
+    /// Kills it with SIGKILL, as the kernel would, and waits until it is gone.
+    pub(crate) fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// The process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
@@ -68,6 +74,9 @@ impl Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
         let pid = self.child.id().to_string();
         let _ = Command::new("kill").args(["-s", self.stop_signal, &pid]).status();
         let start = Instant::now();

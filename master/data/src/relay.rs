@@ -9,12 +9,14 @@
 //! Notices that a log has grown are never stored; only the latest of each log is kept. They are published before the
 //! log's `finished`, and after everything that was committed before them.
 
+mod lost;
+
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use broker_adapters::EventLog;
+use broker_adapters::{Cursor, EventLog};
 use buildguild_db::outbox::{self, OutboxRow};
 use buildguild_db::{Db, DbError, Owner};
 use buildguild_types::event::Event;
@@ -41,6 +43,8 @@ struct Shared {
     wake: Notify,
     /// The outbox may hold rows that are not in the queue.
     look: AtomicBool,
+    published: AtomicU64,
+    failures: AtomicU64,
 }
 
 #[derive(Default)]
@@ -73,7 +77,24 @@ impl std::fmt::Debug for RelayBell {
 /// The promise of an update to hand over its events. Dropped without that, the publisher looks for them itself.
 pub(crate) struct Ticket(Option<Arc<Shared>>);
 
+/// What the publisher has done since the start, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayFigures {
+    /// Events that the broker confirmed.
+    pub published: u64,
+    /// Attempts to publish that failed, and were or will be made again.
+    pub failures: u64,
+}
+
 impl RelayBell {
+    /// What the publisher has done.
+    pub fn figures(&self) -> RelayFigures {
+        RelayFigures {
+            published: self.0.published.load(Ordering::Relaxed),
+            failures: self.0.failures.load(Ordering::Relaxed),
+        }
+    }
+
     pub(crate) fn ticket(&self) -> Ticket {
         Ticket(Some(Arc::clone(&self.0)))
     }
@@ -138,6 +159,7 @@ pub async fn run(
         owner: owner.clone(),
         shared: bell.0,
         published: Vec::new(),
+        generation: None,
         pending: HashMap::new(),
         remove_at: None,
         sweep_at: Instant::now() + SWEEP_EVERY,
@@ -178,11 +200,19 @@ struct Relay {
     owner: watch::Receiver<Option<Owner>>,
     shared: Arc<Shared>,
     /// Rows that are published and not yet removed.
-    published: Vec<i64>,
+    published: Vec<Leaving>,
+    /// The generation of the log in which the last batch was published.
+    generation: Option<Arc<str>>,
     /// Notices that are due at the end of the round.
     pending: HashMap<LogId, Event>,
     remove_at: Option<Instant>,
     sweep_at: Instant,
+}
+
+/// Rows of the outbox that were published together, up to `place`, and are to leave it.
+struct Leaving {
+    ids: Vec<i64>,
+    place: Option<Cursor>,
 }
 
 impl Relay {
@@ -192,6 +222,7 @@ impl Relay {
         let now = Instant::now();
         if now >= self.sweep_at {
             self.sweep_at = now + SWEEP_EVERY;
+            self.forget_old().await;
             self.shared.look.store(true, Ordering::Release);
         }
         if self.shared.look.swap(false, Ordering::AcqRel)
@@ -202,7 +233,7 @@ impl Relay {
             tokio::time::sleep(Duration::from_millis(500)).await;
             return true;
         }
-        if (self.remove_at.is_some_and(|at| now >= at) || self.published.len() >= REMOVE_ROWS)
+        if (self.remove_at.is_some_and(|at| now >= at) || self.published_rows() >= REMOVE_ROWS)
             && let Err(error) = self.remove_published().await
         {
             tracing::warn!(%error, "failed to remove published events from the outbox; it is tried again");
@@ -242,30 +273,41 @@ impl Relay {
         if all {
             events.extend(self.pending.drain().map(|(_, notice)| notice));
         }
-        self.publish_all(events).await;
+        let place = self.publish_all(events).await;
         if !ids.is_empty() {
-            self.published.extend(ids);
+            self.published.push(Leaving { ids, place: place.clone() });
             self.remove_at.get_or_insert_with(|| Instant::now() + REMOVE_AFTER);
         }
+        self.notice_generation(place.as_ref()).await;
     }
 
-    /// Publishes a batch, however long the broker is away. Meanwhile the queue fills up to its bound.
-    async fn publish_all(&self, events: Vec<Event>) {
+    fn published_rows(&self) -> usize {
+        self.published.iter().map(|batch| batch.ids.len()).sum()
+    }
+
+    /// Publishes a batch, however long the broker is away. Meanwhile the queue fills up to its bound. Returns where the
+    /// last event stands.
+    async fn publish_all(&self, events: Vec<Event>) -> Option<Cursor> {
         if events.is_empty() {
-            return;
+            return None;
         }
+        let count = events.len();
         let mut wait = Duration::from_millis(50);
         loop {
             match self.log.publish(events.clone()).await {
-                Ok(()) => return,
+                Ok(place) => {
+                    self.shared.published.fetch_add(count as u64, Ordering::Relaxed);
+                    return place;
+                }
                 Err(error) if error.is_transient() => {
+                    self.shared.failures.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(%error, "failed to publish events; it is tried again");
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(Duration::from_secs(5));
                 }
                 Err(error) => {
-                    tracing::error!(%error, count = events.len(), "the broker refuses events; they are dropped");
-                    return;
+                    tracing::error!(%error, count, "the broker refuses events; they are dropped");
+                    return None;
                 }
             }
         }
@@ -286,16 +328,6 @@ impl Relay {
                 return Ok(());
             }
         }
-    }
-
-    async fn remove_published(&mut self) -> Result<(), DbError> {
-        if !self.published.is_empty() {
-            let ids = &self.published;
-            self.db.write(|tx| async move { outbox::delete(&tx, ids).await }).await?;
-            self.published.clear();
-        }
-        self.remove_at = None;
-        Ok(())
     }
 }
 

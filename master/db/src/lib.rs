@@ -19,6 +19,7 @@ pub mod codebase_branches;
 pub mod codebase_commits;
 pub mod codebases;
 pub mod config_versions;
+pub mod event_log;
 pub mod leases;
 pub mod logs;
 pub mod masters;

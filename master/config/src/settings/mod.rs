@@ -134,8 +134,14 @@ pub struct DatabaseSettings {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct BrokerSettings {
-    /// `memory:`, `redis://...` or `amqp://...`.
+    /// `memory:`, `redis://...`, `amqp://...` and their kin.
     pub url: Secret,
+    /// A file with the authorities that the broker's certificate may come from, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Events that the log keeps, where it counts events.
+    pub retained_events: usize,
+    /// Bytes that the log keeps, where it counts bytes.
+    pub retained_bytes: u64,
 }
 
 /// `cluster.*`
@@ -314,14 +320,18 @@ impl Reader {
         let Some(path) = self.text(file_key) else {
             return;
         };
-        // Relative to the settings file, as the settings file is what names it.
-        let path = self.base.as_deref().unwrap_or(Path::new("")).join(path);
+        let path = self.beside_the_file(&path);
         match std::fs::read_to_string(&path) {
             Ok(text) => {
                 self.values.insert(key, (text.trim().to_owned(), Origin::File(path)));
             }
             Err(e) => self.problems.push(format!("{file_key}: read {}: {e}", path.display())),
         }
+    }
+
+    /// Relative to the settings file, as the settings file is what names it.
+    fn beside_the_file(&self, path: &str) -> PathBuf {
+        self.base.as_deref().unwrap_or(Path::new("")).join(path)
     }
 
     fn parse<T>(&mut self, key: &str, what: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
@@ -363,7 +373,16 @@ impl Reader {
                 pool_size: self.number("database.pool_size").unwrap_or(10),
                 connect_timeout: self.duration("database.connect_timeout"),
             },
-            broker: BrokerSettings { url: Secret::new(self.text("broker.url").unwrap_or_default()) },
+            broker: BrokerSettings {
+                url: Secret::new(self.text("broker.url").unwrap_or_default()),
+                ca_file: self.text("broker.ca_file").map(|path| self.beside_the_file(&path)),
+                retained_events: self.number("broker.retained_events").unwrap_or(65_536usize).max(1),
+                retained_bytes: self
+                    .number::<u64>("broker.retained_mb")
+                    .unwrap_or(256)
+                    .max(1)
+                    .saturating_mul(1024 * 1024),
+            },
             web_listen: self.text("web.listen"),
             worker_listen: self.text("worker.listen"),
             cluster: ClusterSettings {

@@ -22,7 +22,7 @@ struct Away {
 
 #[async_trait]
 impl EventLog for Away {
-    async fn publish(&self, batch: Vec<Event>) -> Result<(), BrokerError> {
+    async fn publish(&self, batch: Vec<Event>) -> Result<Option<Cursor>, BrokerError> {
         if self.here.load(Ordering::SeqCst) {
             return self.log.publish(batch).await;
         }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use broker_adapters::memory::MemoryLog;
-use broker_adapters::{EventHub, EventLog, HubOptions};
+use broker_adapters::{EventHub, HubOptions};
 use buildguild_config::{Evaluators, LoadedFarm, Settings, StoredVersions};
 use buildguild_data::membership::{Membership, Timing};
 use buildguild_data::relay::{self, RelayBell};
@@ -25,11 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::reload::Reloader;
 use super::versions::Versions;
-use super::{database_options, database_url, evaluators, farm_source, listen, load_farm, say};
+use super::{broker, database_options, database_url, evaluators, farm_source, listen, load_farm, say};
 use crate::basedir::Basedir;
-
-/// How many events the in-process log keeps for those who resume.
-const MEMORY_LOG_EVENTS: usize = 65_536;
 
 /// How long the parts that publish and listen may take to end, each.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
@@ -132,7 +128,7 @@ impl Parts {
         // People read through connections of their own: a crawler must not keep the engine waiting for one.
         let reading = Db::connect(&options).await.context("cannot connect to the database")?;
 
-        let log = event_log(settings)?;
+        let log = broker::open(settings, &db)?;
         let base = CancellationToken::new();
         let front = base.child_token();
         let mut tasks = JoinSet::new();
@@ -154,6 +150,13 @@ impl Parts {
             owner: membership.owner(),
             bell: bell.clone(),
         });
+        let metrics = prometheus::Registry::new();
+        let figures = broker::Figures::new(&metrics, &hub, &bell)?;
+        let (reading_depth, owner, stop) = (reading.clone(), membership.owner(), base.clone());
+        tasks.spawn(async move {
+            figures.follow_outbox(reading_depth, owner, stop).await;
+            "outbox figures"
+        });
         let (publisher, stop) = (relay::run(db.clone(), log, membership.owner(), bell, base.clone()), base.clone());
         tasks.spawn(async move {
             publisher.await;
@@ -172,7 +175,6 @@ impl Parts {
             "housekeeping"
         });
 
-        let metrics = prometheus::Registry::new();
         let (farm, farm_receiver) = watch::channel(Arc::clone(&loaded));
         let engine = start_engine(basedir, settings, &data, &hub, &farm_receiver, &evaluators, &metrics).await?;
         let addresses = web_addresses(settings, &loaded)?;
@@ -294,16 +296,6 @@ fn lock_sqlite(basedir: &Basedir, url: &str) -> Result<Option<Flock<std::fs::Fil
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
         Err(_) => bail!("another master uses this SQLite database; several masters need PostgreSQL"),
-    }
-}
-
-fn event_log(settings: &Settings) -> Result<Arc<dyn EventLog>> {
-    match settings.broker.url.expose() {
-        "memory:" => Ok(Arc::new(MemoryLog::new(MEMORY_LOG_EVENTS))),
-        other => {
-            let scheme = other.split(':').next().unwrap_or_default();
-            bail!("broker.url: {scheme:?} is not available in this version; allowed is \"memory:\"")
-        }
     }
 }
 

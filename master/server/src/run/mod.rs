@@ -1,5 +1,6 @@
 //! The running master: what it is made of, in which order it starts, and in which order it ends.
 
+mod broker;
 mod control;
 mod listen;
 mod master;

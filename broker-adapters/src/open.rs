@@ -1,0 +1,75 @@
+//! From a URL to an event log.
+
+use std::{error::Error, sync::Arc};
+
+use crate::{EventLog, Generations, memory::MemoryLog};
+
+/// Which broker, and how much it keeps.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct BrokerOptions {
+    /// `memory:`, `redis://`, `rediss://`, `redis+sentinel://`, `rediss+sentinel://`, `amqp://` or `amqps://`. Holds
+    /// secrets.
+    pub url: String,
+    /// About so many events are kept for readers that were away (memory and Redis).
+    pub retained_events: usize,
+    /// About so many bytes are kept for readers that were away (RabbitMQ).
+    pub retained_bytes: u64,
+    /// Certificates of the authorities that the broker's certificate may come from, in PEM; the system's if not given.
+    pub authorities: Option<String>,
+}
+
+impl BrokerOptions {
+    /// The defaults for a broker: 65,536 events or 256 MiB.
+    #[must_use]
+    pub fn new(url: String) -> Self {
+        Self { url, retained_events: 65_536, retained_bytes: 256 * 1024 * 1024, authorities: None }
+    }
+}
+
+/// Why there is no log for a URL. Nothing of the URL is in the message: it may hold a password.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// No adapter serves this scheme.
+    #[error("find a message broker for the scheme {scheme:?}; there are {}", SCHEMES.join(", "))]
+    Scheme {
+        /// What is before the first `:`.
+        scheme: String,
+    },
+    /// The adapter does not understand the URL or the certificates.
+    #[error("understand the URL or the certificates of the message broker")]
+    Invalid(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// What this build can open.
+const SCHEMES: &[&str] = &[
+    "memory",
+    #[cfg(feature = "redis")]
+    "redis",
+    #[cfg(feature = "redis")]
+    "rediss",
+    #[cfg(feature = "redis")]
+    "redis+sentinel",
+    #[cfg(feature = "redis")]
+    "rediss+sentinel",
+];
+
+/// Opens the event log that a URL names. It connects when it is first used, and again whenever it has to.
+///
+/// # Errors
+/// [`OpenError`]; a broker that cannot be reached is no error here.
+pub fn open(options: &BrokerOptions, generations: Arc<dyn Generations>) -> Result<Arc<dyn EventLog>, OpenError> {
+    let scheme = options.url.split(':').next().unwrap_or_default();
+    match scheme {
+        "memory" => Ok(Arc::new(MemoryLog::new(options.retained_events))),
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" => {
+            Ok(Arc::new(crate::redis::RedisLog::new(options, generations)?))
+        }
+        other => {
+            let _ = generations;
+            Err(OpenError::Scheme { scheme: other.to_owned() })
+        }
+    }
+}
