@@ -17,6 +17,8 @@ pub(crate) struct Figures {
     pub(crate) buildsets: IntCounterVec,
     /// Polls of change sources, by outcome: `ok` or `failed`.
     pub(crate) polls: IntCounterVec,
+    /// Failed calls of the functions that decide what a builder starts, by builder.
+    pub(crate) function_failures: IntCounterVec,
     /// Changes added by change sources that run here.
     pub(crate) changes: IntCounter,
 }
@@ -44,6 +46,11 @@ impl Figures {
             )?,
             buildsets: labelled("buildguild_buildsets_total", "Buildsets submitted, by scheduler.", "scheduler")?,
             polls: labelled("buildguild_polls_total", "Polls of change sources, by outcome.", "outcome")?,
+            function_failures: labelled(
+                "buildguild_builder_function_failures_total",
+                "Failed calls of nextBuild, nextWorker, canStartBuild and collapseRequests, by builder.",
+                "builder",
+            )?,
             changes: IntCounter::new("buildguild_changes_total", "Changes added by this master's change sources.")?,
         };
         registry.register(Box::new(figures.builders_waiting.clone()))?;
@@ -52,6 +59,7 @@ impl Figures {
         registry.register(Box::new(figures.singletons.clone()))?;
         registry.register(Box::new(figures.buildsets.clone()))?;
         registry.register(Box::new(figures.polls.clone()))?;
+        registry.register(Box::new(figures.function_failures.clone()))?;
         registry.register(Box::new(figures.changes.clone()))?;
         Ok(figures)
     }
@@ -67,7 +75,8 @@ mod tests {
         let figures = Figures::register(&registry).expect("the names are good");
         figures.buildsets.with_label_values(&["s"]).inc();
         figures.polls.with_label_values(&["ok"]).inc();
-        assert_eq!(registry.gather().len(), 7);
+        figures.function_failures.with_label_values(&["b"]).inc();
+        assert_eq!(registry.gather().len(), 8);
         assert!(Figures::register(&registry).is_err());
     }
 }

@@ -32,6 +32,10 @@ use crate::storage::StoredVersions;
 /// How much longer than its limit a call may take before its process is killed: a function that runs
 /// too long usually stops by itself, with the line where it was.
 const GRACE: Duration = Duration::from_secs(1);
+/// A request that takes longer than this no longer counts among the processes of the settings.
+const LONG: Duration = Duration::from_millis(500);
+/// So many processes may work on such requests, for each process of the settings.
+const OVERTIME_FOR_EACH: usize = 4;
 /// How often an evaluator may ask for further inputs; each round it gets further.
 const MAX_ROUNDS: usize = 50;
 /// How many config versions the pool remembers.
@@ -81,6 +85,9 @@ struct Inner {
     options: EvaluatorOptions,
     /// One permit per process.
     permits: Semaphore,
+    /// More processes, for while others are busy with requests that take long: a function that hangs must not keep
+    /// those waiting that do not.
+    overtime: Semaphore,
     /// Processes that have nothing to do.
     idle: Idle,
     bundles: Mutex<Bundles>,
@@ -113,10 +120,12 @@ impl Evaluators {
     /// Makes a pool; processes start when they are needed.
     pub fn start(options: EvaluatorOptions) -> Self {
         let permits = Semaphore::new(options.processes.max(1));
+        let overtime = Semaphore::new(options.processes.max(1).saturating_mul(OVERTIME_FOR_EACH));
         Self {
             inner: Arc::new(Inner {
                 options,
                 permits,
+                overtime,
                 idle: Idle::default(),
                 bundles: Mutex::default(),
                 stored: OnceLock::new(),
@@ -331,7 +340,25 @@ impl Evaluators {
 
     /// Sends a request to a process that has `needs` loaded.
     async fn exchange(&self, needs: Option<&str>, request: &Request, limit: Duration) -> Result<Answer, Failure> {
-        let _permit = self.inner.permits.acquire().await.map_err(|e| Failure::Unavailable(e.to_string()))?;
+        let permit = self.inner.permits.acquire().await.map_err(|e| Failure::Unavailable(e.to_string()))?;
+        let answer = self.exchange_now(needs, request, limit);
+        tokio::pin!(answer);
+        tokio::select! {
+            biased;
+            answer = &mut answer => return answer,
+            () = tokio::time::sleep(LONG) => {}
+        }
+        let _held = match self.inner.overtime.try_acquire() {
+            Ok(overtime) => {
+                drop(permit);
+                overtime
+            }
+            Err(_) => permit,
+        };
+        answer.await
+    }
+
+    async fn exchange_now(&self, needs: Option<&str>, request: &Request, limit: Duration) -> Result<Answer, Failure> {
         // A process that died while it was idle says nothing about the request: try a fresh one.
         for _ in 0..2 {
             let mut process = match self.inner.idle.take(needs) {

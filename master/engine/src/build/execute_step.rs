@@ -125,7 +125,9 @@ async fn results_of(step: &mut StepRun<'_>, error: StepError) -> Result<Results,
         step.name,
         step.build.build.buildid
     );
-    match step.add_complete_log("err.text", LogKind::Text, &error.to_string()).await {
+    // A condition may fail behind a step that has failed.
+    let name = if step.logs.find("err.text").is_some() { "err2.text" } else { "err.text" };
+    match step.add_complete_log(name, LogKind::Text, &error.to_string()).await {
         Ok(()) => Ok(Results::Exception),
         Err(StepError::Data(error)) => Err(error),
         Err(_) => Ok(Results::Exception),
@@ -139,8 +141,15 @@ async fn finish(
     texts: &mut Vec<String>,
 ) -> Result<StepEnd, DbError> {
     let config = step.config;
-    // A condition that fails hides nothing.
-    let hidden = condition(step.build, &config.hide_step_if, &step.name, Some(results)).await.unwrap_or(false);
+    let (hidden, results) = match condition(step.build, &config.hide_step_if, &step.name, Some(results)).await {
+        Ok(hidden) => (hidden, results),
+        // A condition that fails hides nothing, and is an exception of the step, as it is in Buildbot.
+        Err(error) => {
+            let failed = results_of(&mut step, error.into()).await?;
+            let keeps = matches!(results, Results::Retry | Results::Cancelled);
+            (false, if keeps { results } else { failed })
+        }
+    };
     let text = done_text(&step).await;
     let state = summary::of_step(&text, results);
     let verdict = rules::judge(step.build.results, results, config.flags);

@@ -31,6 +31,8 @@ pub(crate) enum ChooseError {
     Db(#[from] DbError),
     #[error(transparent)]
     Call(#[from] CallError),
+    #[error("asking its functions panicked")]
+    Panicked,
 }
 
 /// What a builder would start now. The place is taken; the request is not claimed yet.

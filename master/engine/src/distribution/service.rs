@@ -1,31 +1,20 @@
 //! The loop: what wakes distribution up, and what it does then.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use buildguild_config::LoadedFarm;
-use buildguild_types::{
-    farm::{BuilderConfig, CollapsePolicy},
-    ids::BuilderId,
-    resources::BuildRequest,
-};
-use serde_json::Value;
-use tokio::time::Instant;
+use buildguild_types::ids::BuilderId;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     aside::Aside,
-    choose::{Choice, ChooseError, Chooser},
-    collapser::{Collapser, policy},
-    handover::{Assignment, BuildRunner, WorkerPool},
-    views,
+    choose::ChooseError,
+    collapser::Collapser,
+    handover::{BuildRunner, WorkerPool},
+    order::Order,
+    question::Inquiries,
+    troubles::Troubles,
 };
 use crate::{
-    functions::Functions,
     metrics::Metrics,
     parts::Parts,
     wake::{Wakeups, Woken},
@@ -33,21 +22,39 @@ use crate::{
 
 /// Distribution on one replica.
 pub(crate) struct Distributor {
-    parts: Arc<Parts>,
-    pool: Arc<dyn WorkerPool>,
-    runner: Arc<dyn BuildRunner>,
-    builds: TaskTracker,
-    collapser: Collapser,
-    metrics: Metrics,
+    pub(super) means: Arc<Means>,
+}
+
+/// What distribution works with.
+pub(super) struct Means {
+    pub(super) parts: Arc<Parts>,
+    pub(super) pool: Arc<dyn WorkerPool>,
+    pub(super) runner: Arc<dyn BuildRunner>,
+    pub(super) builds: TaskTracker,
+    pub(super) collapser: Collapser,
+    pub(super) metrics: Metrics,
 }
 
 /// The builders to look at in one pass.
 #[derive(Debug, Default)]
-struct Agenda {
+pub(super) struct Agenda {
     /// All that have requests waiting.
-    all: bool,
+    pub(super) all: bool,
     /// These, which have new requests.
-    fresh: BTreeSet<BuilderId>,
+    pub(super) fresh: BTreeSet<BuilderId>,
+}
+
+/// What is known from earlier passes.
+#[derive(Default)]
+pub(super) struct State {
+    /// Builders that had more waiting than could start; they are looked at when a worker becomes free.
+    pub(super) leftovers: BTreeSet<BuilderId>,
+    /// Builders that there was reason to ask again while they were being asked.
+    pub(super) again: BTreeSet<BuilderId>,
+    pub(super) aside: Aside,
+    pub(super) troubles: Troubles,
+    pub(super) inquiries: Inquiries,
+    pub(super) order: Order,
 }
 
 /// After a failure; the database may be away.
@@ -62,38 +69,48 @@ impl Distributor {
         builds: TaskTracker,
         metrics: Metrics,
     ) -> Self {
-        Self { parts, pool, runner, builds, collapser: Collapser::default(), metrics }
+        Self { means: Arc::new(Means { parts, pool, runner, builds, collapser: Collapser::default(), metrics }) }
     }
 
-    /// Runs until it is cancelled. Builds that were started go on.
+    /// Runs until it is cancelled. Builds that were started go on; questions are dropped, with what they had reserved.
     pub(crate) async fn run(&self, cancel: &CancellationToken) {
+        let parts = &self.means.parts;
         let filters = ["builders/*/buildrequests/*/new", "builders/*/buildrequests/*/unclaimed"];
-        let mut wakeups = Wakeups::new(&self.parts.hub, &filters, self.parts.rescan_interval);
-        let mut workers = self.pool.changes();
-        let mut farm = self.parts.farm_changes();
-        let mut owner = self.parts.store.owner_changes();
-        // Builders that had more waiting than could start; they are looked at when a worker becomes free.
-        let mut leftovers = BTreeSet::new();
-        let mut aside = Aside::default();
+        let mut wakeups = Wakeups::new(&parts.hub, &filters, parts.rescan_interval);
+        let mut workers = self.means.pool.changes();
+        let mut farm = parts.farm_changes();
+        let mut owner = parts.store.owner_changes();
+        let mut state = State::default();
         let mut agenda = Agenda { all: true, ..Agenda::default() };
+        let mut answered = None;
         loop {
             // A master that may not write cannot claim.
-            if owner.borrow_and_update().is_some() {
-                let timer = self.parts.figures.distribution_secs.start_timer();
-                let passed = self.pass(&agenda, &mut leftovers, &mut aside).await;
+            let passed = if owner.borrow_and_update().is_some() {
+                let timer = parts.figures.distribution_secs.start_timer();
+                let passed = match answered.take() {
+                    Some((answer, again)) => self.take_answer(answer, again, &mut state).await,
+                    None => self.pass(&agenda, &mut state).await,
+                };
                 timer.observe_duration();
-                self.parts.figures.builders_waiting.set(i64::try_from(leftovers.len()).unwrap_or(i64::MAX));
-                if let Err(error) = passed {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "distribution failed: {error}");
-                    tokio::select! {
-                        () = cancel.cancelled() => return,
-                        () = tokio::time::sleep(PAUSE_AFTER_FAILURE) => {}
-                    }
-                    agenda = Agenda { all: true, ..Agenda::default() };
-                    continue;
+                parts.figures.builders_waiting.set(i64::try_from(state.leftovers.len()).unwrap_or(i64::MAX));
+                passed
+            } else {
+                answered = None;
+                Ok(())
+            };
+            if let Err(error) = passed {
+                self.report_failure(&error);
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    () = tokio::time::sleep(PAUSE_AFTER_FAILURE) => {}
                 }
+                agenda = Agenda { all: true, ..Agenda::default() };
+                continue;
             }
-            agenda = Agenda::default();
+            agenda = Agenda { fresh: std::mem::take(&mut state.again), all: false };
+            if !agenda.fresh.is_empty() {
+                continue;
+            }
             tokio::select! {
                 () = cancel.cancelled() => return,
                 woken = wakeups.next(None) => match woken {
@@ -107,6 +124,7 @@ impl Distributor {
                     }
                     Woken::Rescan | Woken::Due => agenda.all = true,
                 },
+                answer = state.inquiries.next() => answered = Some(answer),
                 changed = workers.changed() => {
                     if changed.is_err() {
                         return;
@@ -128,190 +146,7 @@ impl Distributor {
         }
     }
 
-    async fn pass(
-        &self,
-        agenda: &Agenda,
-        leftovers: &mut BTreeSet<BuilderId>,
-        aside: &mut Aside,
-    ) -> Result<(), ChooseError> {
-        let applied = self.parts.applied();
-        let (farm, configs) = (Arc::clone(&applied.farm), &applied.configs);
-        let functions = self.parts.functions();
-        aside.under(&farm.hash);
-        let mut look: BTreeSet<BuilderId> = agenda.fresh.clone();
-        if agenda.all {
-            let all: Vec<BuilderId> = configs.keys().copied().collect();
-            look.extend(self.parts.store.builders_waiting(&all).await?);
-            leftovers.clone_from(&look);
-        }
-        // A worker that became free may do for any builder that has requests left.
-        look.extend(leftovers.iter().copied());
-        let mut ready = Vec::new();
-        for id in look {
-            let Some(config) = configs.get(&id) else {
-                leftovers.remove(&id);
-                continue;
-            };
-            if aside.has(id) {
-                leftovers.insert(id);
-                continue;
-            }
-            let mut head = None;
-            if agenda.all || agenda.fresh.contains(&id) {
-                leftovers.insert(id);
-                let policy = policy(&farm.farm, config);
-                if *policy != CollapsePolicy::Never {
-                    let begun = Instant::now();
-                    match self.collapser.collapse(&self.parts, &functions, id, config, policy).await {
-                        Ok(rest) => head = Some(rest),
-                        Err(error) => {
-                            self.report(config, &error);
-                            if set_aside(aside, id, config, begun, &error) {
-                                continue;
-                            }
-                        }
-                    }
-                }
-            }
-            let chooser = self.chooser(&farm, &functions, id, config);
-            let needed = chooser.head_needed();
-            if needed == 0 {
-                continue;
-            }
-            // One more than can start tells whether something is left.
-            let limit = usize::try_from(needed + 1).unwrap_or(usize::MAX);
-            let mut head = match head {
-                Some(head) => head,
-                None => self.parts.store.claimable(id, needed + 1).await?,
-            };
-            head.truncate(limit);
-            if head.is_empty() {
-                leftovers.remove(&id);
-            } else {
-                ready.push((id, Arc::clone(config), head));
-            }
-        }
-        if ready.is_empty() {
-            return Ok(());
-        }
-        let ordered = self.prioritize(&farm, &functions, ready).await;
-        self.start(&farm, &functions, ordered, leftovers, aside).await
+    fn report_failure(&self, error: &ChooseError) {
+        tracing::warn!(error = error as &dyn std::error::Error, "distribution failed: {error}");
     }
-
-    fn chooser<'a>(
-        &'a self,
-        farm: &'a Arc<LoadedFarm>,
-        functions: &'a Functions,
-        id: BuilderId,
-        config: &'a BuilderConfig,
-    ) -> Chooser<'a> {
-        Chooser { parts: &self.parts, pool: &*self.pool, farm, functions, builder_id: id, builder: config }
-    }
-
-    /// The builders in the order in which they may take workers: the one with the most urgent, then oldest request
-    /// first, or as `prioritizeBuilders` says (builders that it leaves out start nothing).
-    async fn prioritize(
-        &self,
-        farm: &LoadedFarm,
-        functions: &Functions,
-        mut ready: Vec<(BuilderId, Arc<BuilderConfig>, Vec<BuildRequest>)>,
-    ) -> Vec<(BuilderId, Arc<BuilderConfig>, Vec<BuildRequest>)> {
-        ready.sort_by_key(|(_, _, head)| head.first().map(|r| (Reverse(r.priority), r.submitted_at, r.buildrequestid)));
-        let Some(function) = &farm.farm.prioritize_builders else { return ready };
-        let views: Vec<Value> = ready.iter().map(|(id, config, _)| views::builder(*id, config)).collect();
-        let returned = functions.call(function, vec![Value::Null, Value::Array(views.clone())]).await;
-        match returned {
-            Ok(Value::Array(order)) => {
-                let mut slots: Vec<Option<_>> = ready.into_iter().map(Some).collect();
-                order
-                    .iter()
-                    .filter_map(|wanted| views::chosen(&views, "name", wanted))
-                    .filter_map(|index| slots.get_mut(index)?.take())
-                    .collect()
-            }
-            Ok(other) => {
-                let kind = buildguild_types::pyrepr::type_name(&other);
-                tracing::error!("prioritizeBuilders gave {kind}, not a list; builders keep their default order");
-                ready
-            }
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "prioritizeBuilders failed: {error}");
-                ready
-            }
-        }
-    }
-
-    /// Claims what can start, for all builders in one transaction, and starts it.
-    async fn start(
-        &self,
-        farm: &Arc<LoadedFarm>,
-        functions: &Functions,
-        ready: Vec<(BuilderId, Arc<BuilderConfig>, Vec<BuildRequest>)>,
-        leftovers: &mut BTreeSet<BuilderId>,
-        aside: &mut Aside,
-    ) -> Result<(), ChooseError> {
-        let mut choices: Vec<(Arc<BuilderConfig>, Choice)> = Vec::new();
-        let mut exhausted = Vec::new();
-        for (id, config, head) in ready {
-            let waiting = head.len();
-            let begun = Instant::now();
-            match self.chooser(farm, functions, id, &config).choose(head).await {
-                Ok(chosen) => {
-                    aside.answered(id);
-                    leftovers.insert(id);
-                    if chosen.len() == waiting {
-                        exhausted.push(id);
-                    }
-                    choices.extend(chosen.into_iter().map(|choice| (Arc::clone(&config), choice)));
-                }
-                Err(error) => {
-                    self.report(&config, &error);
-                    set_aside(aside, id, &config, begun, &error);
-                }
-            }
-        }
-        if choices.is_empty() {
-            return Ok(());
-        }
-        let wanted: Vec<_> = choices.iter().map(|(_, choice)| choice.request.buildrequestid).collect();
-        // If this fails, dropping the choices gives the places back.
-        let won = self.parts.store.claim(&wanted).await?;
-        self.metrics.claims_won.inc_by(won.len() as u64);
-        self.metrics.claims_lost.inc_by((wanted.len() - won.len()) as u64);
-        for id in exhausted {
-            leftovers.remove(&id);
-        }
-        let mut won: BTreeMap<_, _> = won.into_iter().map(|r| (r.buildrequestid, r)).collect();
-        for (builder, Choice { request, slot }) in choices {
-            let Some(request) = won.remove(&request.buildrequestid) else {
-                // Another replica was faster, or somebody cancelled it. There may be more behind it.
-                leftovers.insert(request.builderid);
-                continue;
-            };
-            let builder_id = request.builderid;
-            let assignment = Assignment { request, builder_id, builder, farm: Arc::clone(farm), slot };
-            let runner = Arc::clone(&self.runner);
-            self.builds.spawn(async move { runner.run(assignment).await });
-        }
-        Ok(())
-    }
-
-    fn report(&self, builder: &BuilderConfig, error: &ChooseError) {
-        let name = builder.name.as_str();
-        tracing::error!(builder.name = name, error = error as &dyn std::error::Error, "builder {name}: {error}");
-    }
-}
-
-/// Sets a builder aside if one of its functions failed after a long time; tells whether it did.
-fn set_aside(aside: &mut Aside, id: BuilderId, builder: &BuilderConfig, begun: Instant, error: &ChooseError) -> bool {
-    if !matches!(error, ChooseError::Call(_)) {
-        return false;
-    }
-    let Some(pause) = aside.failed(id, begun.elapsed()) else { return false };
-    let (name, secs) = (builder.name.as_str(), pause.as_secs());
-    tracing::warn!(
-        builder.name = name,
-        "builder {name} starts nothing for {secs} s, since its functions take too long"
-    );
-    true
 }

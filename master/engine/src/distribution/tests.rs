@@ -24,22 +24,25 @@ use crate::{
 };
 
 /// A master with workers of the test's own.
-struct Site {
-    master: TestMaster,
+pub(super) struct Site {
+    pub(super) master: TestMaster,
     pool: TestPool,
-    runner: Arc<TestRunner>,
+    pub(super) runner: Arc<TestRunner>,
 }
 
 impl Site {
     async fn new(test: &TestDb, name: &str, config: FarmConfig, workers: &[(&str, usize)], instant: bool) -> Self {
-        let master = TestMaster::start(test, name, config).await;
+        Self::of(TestMaster::start(test, name, config).await, workers, instant).await
+    }
+
+    pub(super) async fn of(master: TestMaster, workers: &[(&str, usize)], instant: bool) -> Self {
         let pool = TestPool::new(&master.store, workers).await;
         let runner = TestRunner::new(master.store.clone(), instant);
         Self { master, pool, runner }
     }
 
     /// Starts distribution and the fulfilment of wishes.
-    fn run(&self) {
+    pub(super) fn run(&self) {
         let parts = Arc::clone(&self.master.parts);
         let (pool, runner) = (Arc::new(self.pool.clone()), self.runner.clone());
         let builds = self.master.tasks.clone();
@@ -51,7 +54,7 @@ impl Site {
     }
 
     /// Submits a request for a builder at a revision without changes.
-    async fn submit(&self, builder: &str, revision: &str, priority: i64) -> BuildRequestId {
+    pub(super) async fn submit(&self, builder: &str, revision: &str, priority: i64) -> BuildRequestId {
         let builder = *self.master.parts.builders().get(builder).expect("the builder is configured");
         let stamp = NewSourceStamp { revision: Some(revision.to_owned()), ..NewSourceStamp::default() };
         let new = NewBuildset {
@@ -64,7 +67,7 @@ impl Site {
         requests[0].buildrequestid
     }
 
-    async fn wait_for_started(&self, count: usize) -> Vec<BuildRequestId> {
+    pub(super) async fn wait_for_started(&self, count: usize) -> Vec<BuildRequestId> {
         eventually(&format!("{count} builds"), || async {
             let started = self.runner.started();
             (started.len() >= count).then_some(started)
@@ -85,7 +88,7 @@ impl Site {
 }
 
 /// A farm whose requests do not collapse.
-fn plain(builders: &[&str], workers: &[(&str, Option<u32>)]) -> FarmConfig {
+pub(super) fn plain(builders: &[&str], workers: &[(&str, Option<u32>)]) -> FarmConfig {
     FarmConfig { collapse_requests: CollapsePolicy::Never, ..farm(builders, workers) }
 }
 

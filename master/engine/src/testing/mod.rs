@@ -48,6 +48,11 @@ pub(crate) struct TestMaster {
 
 impl TestMaster {
     pub(crate) async fn start(test: &TestDb, name: &str, farm: FarmConfig) -> Self {
+        Self::start_with(test, name, farm, no_evaluators()).await
+    }
+
+    /// One whose functions are called in these evaluators.
+    pub(crate) async fn start_with(test: &TestDb, name: &str, farm: FarmConfig, evaluators: EvaluatorOptions) -> Self {
         let log: Arc<dyn EventLog> = Arc::new(MemoryLog::default());
         let bell = RelayBell::default();
         let timing = Timing { check_in_interval: Duration::from_secs(5), expire_after: Duration::from_secs(20) };
@@ -61,12 +66,15 @@ impl TestMaster {
         let data = Data::new(DataParts { db: test.db.clone(), log, clock: Arc::new(SystemClock), owner, bell });
         let store = Store::new(data);
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let first = apply(&store, loaded(farm)).await.expect("the configuration is applied");
+        let farm = loaded(farm);
+        let evaluators = Evaluators::start(evaluators);
+        evaluators.provide(farm.bundle.clone());
+        let first = apply(&store, farm).await.expect("the configuration is applied");
         let (applied, receiver) = watch::channel(Arc::new(first));
         let parts = Arc::new(Parts {
             store: store.clone(),
             hub,
-            evaluators: Evaluators::start(no_evaluators()),
+            evaluators,
             applied: receiver,
             clock: Arc::new(SystemClock),
             rescan_interval: RESCAN,
@@ -120,6 +128,19 @@ impl TestMaster {
 fn loaded(farm: FarmConfig) -> Arc<LoadedFarm> {
     let text = serde_json::to_string(&farm).expect("it serialises");
     Arc::new(LoadedFarm::new(farm, FarmBundle::single("master.cfg", text)))
+}
+
+/// Evaluators that this script is: it speaks their protocol, and behaves as the path of a function says.
+pub(crate) fn scripted_evaluators(directory: &std::path::Path, call_timeout: Duration) -> EvaluatorOptions {
+    let script = directory.join("evaluator.py");
+    std::fs::write(&script, include_str!("evaluator.py")).expect("the script is written");
+    EvaluatorOptions {
+        program: "/usr/bin/python3".into(),
+        args: vec![script.display().to_string()],
+        processes: 2,
+        call_timeout,
+        ..no_evaluators()
+    }
 }
 
 fn no_evaluators() -> EvaluatorOptions {

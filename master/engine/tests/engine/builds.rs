@@ -128,6 +128,21 @@ async fn what_cannot_be_rendered_is_an_exception_with_a_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_failing_hide_step_if_is_an_exception_of_the_step() {
+    let mut step = shell("shown", "true");
+    step.hide_step_if = Condition::Renderable(interpolate("%(secret:missing)s"));
+    let scene = Scene::new(vec![step]).await;
+    let build = scene.build(Properties::new(), NewSourceStamp::default()).await;
+    let shown = scene.steps(build.buildid).await.pop().expect("the step");
+    assert_eq!((shown.results, shown.hidden), (Some(Results::Exception), false));
+    assert_eq!(shown.state_string, "'true' (exception)");
+    assert_eq!(build.results, Some(Results::Exception));
+    let text = scene.log(build.buildid, "shown", "err_text").await;
+    assert!(text.contains("secret key 'missing'"), "{text}");
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_build_is_cancelled_and_says_why() {
     let scene = Scene::new(vec![shell("waits", "echo started; sleep 600")]).await;
     let request = scene.claimed(Properties::new(), NewSourceStamp::default()).await;
