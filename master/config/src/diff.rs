@@ -98,6 +98,30 @@ impl FarmDiff {
         }
     }
 
+    /// What differs, for people: `builders: added a, b; schedulers: changed c; title`.
+    pub fn summary(&self) -> String {
+        let kinds = [
+            ("workers", &self.workers),
+            ("builders", &self.builders),
+            ("schedulers", &self.schedulers),
+            ("change sources", &self.change_sources),
+            ("projects", &self.projects),
+        ];
+        let mut parts = Vec::new();
+        for (kind, diff) in kinds.into_iter().filter(|(_, diff)| !diff.is_empty()) {
+            let changes: Vec<String> = [("added", &diff.added), ("changed", &diff.changed), ("removed", &diff.removed)]
+                .into_iter()
+                .filter(|(_, names)| !names.is_empty())
+                .map(|(verb, names)| format!("{verb} {}", listed(names)))
+                .collect();
+            parts.push(format!("{kind}: {}", changes.join(", ")));
+        }
+        if !self.globals.is_empty() {
+            parts.push(format!("changed {}", listed(&self.globals)));
+        }
+        if parts.is_empty() { "only what functions are made of".to_owned() } else { parts.join("; ") }
+    }
+
     /// True if nothing has to be done.
     pub fn is_empty(&self) -> bool {
         self.workers.is_empty()
@@ -106,6 +130,16 @@ impl FarmDiff {
             && self.change_sources.is_empty()
             && self.projects.is_empty()
             && self.globals.is_empty()
+    }
+}
+
+/// The first names, and how many there are beyond.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let first = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => first,
+        more => format!("{first} and {more} more"),
     }
 }
 

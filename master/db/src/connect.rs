@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use buildguild_types::database_url::DatabaseUrl;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend};
 
@@ -46,17 +47,12 @@ impl DbOptions {
 
     /// The database and its address in the driver's notation.
     pub(crate) fn target(&self) -> Result<Target, DbError> {
-        // Never show the URL: it may have a password in it.
-        let invalid = || DbError::Url("expected postgresql://... or sqlite:///path".to_owned());
-        let (scheme, rest) = self.url.split_once("://").ok_or_else(invalid)?;
-        match scheme.split('+').next() {
-            Some("postgresql" | "postgres") => Ok(Target::Postgres(format!("postgresql://{rest}"))),
-            Some("sqlite") => {
-                let path = rest.strip_prefix('/').filter(|path| !path.is_empty()).ok_or_else(invalid)?;
+        match DatabaseUrl::parse(&self.url).map_err(|error| DbError::Url(error.to_string()))? {
+            DatabaseUrl::Postgres(rest) => Ok(Target::Postgres(format!("postgresql://{rest}"))),
+            DatabaseUrl::Sqlite(path) => {
                 let base = self.base_dir.as_deref().unwrap_or(Path::new(""));
                 Ok(Target::Sqlite(base.join(path)))
             }
-            _ => Err(invalid()),
         }
     }
 }

@@ -100,7 +100,7 @@ impl Child {
                 Answer::Ready
             }
             Request::Load { hash, bundle, timeout_ms } => {
-                let evaluated = evaluate(bundle, Instant::now() + Duration::from_millis(timeout_ms));
+                let evaluated = evaluate(bundle, self.limits(timeout_ms));
                 if !evaluated.missing.is_empty() {
                     return Ok(Answer::Missing(evaluated.missing));
                 }

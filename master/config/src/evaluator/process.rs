@@ -123,7 +123,9 @@ impl Process {
         // Its end of the pipe is closed, so it has ended or is about to.
         match self.child.wait().await {
             Ok(status) => match status.signal() {
-                Some(nix::libc::SIGABRT) => ExchangeError::Died("out of memory, or aborted".to_owned()),
+                Some(nix::libc::SIGABRT) => {
+                    ExchangeError::Died("out of memory (the setting evaluator.memory_limit_mb), or aborted".to_owned())
+                }
                 Some(nix::libc::SIGSEGV) => ExchangeError::Died("stack overflow, or worse".to_owned()),
                 Some(signal) => ExchangeError::Died(format!("signal {signal}")),
                 None => ExchangeError::Died(format!("{error}; {status}")),

@@ -25,7 +25,11 @@ impl Lower<'_> {
         };
         let mut worker_names = Vec::new();
         for argument in ["workername", "workernames", "slavename", "slavenames"] {
-            worker_names.extend(self.strings(o, argument));
+            for worker in self.strings(o, argument) {
+                if !worker_names.contains(&worker) {
+                    worker_names.push(worker);
+                }
+            }
         }
         if worker_names.is_empty() {
             self.report.argument(

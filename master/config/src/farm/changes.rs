@@ -28,6 +28,15 @@ impl Lower<'_> {
                 None,
             );
         }
+        let interval = self.float(o, poll_interval).unwrap_or(600.0);
+        if self.float(o, "pollRandomDelayMax").is_some_and(|max| max > 0.0 && max >= interval) {
+            self.report.argument(
+                o,
+                "pollRandomDelayMax",
+                "GitPoller: `pollRandomDelayMax` must be less than `pollInterval`",
+                None,
+            );
+        }
         Some(ChangeSourceConfig {
             name,
             kind: ChangeSourceKind::Git(Box::new(GitPollerConfig {
@@ -54,6 +63,18 @@ impl Lower<'_> {
         let single = self.opt_str(o, "branch");
         if single.is_some() && o.arg("branches").is_some() {
             self.report.argument(o, "branch", "GitPoller: give `branch` or `branches`, not both", None);
+        }
+        if self.bool(o, "only_tags") {
+            for argument in ["branch", "branches"] {
+                if o.arg(argument).is_some() {
+                    let message = format!("GitPoller: give `only_tags` or `{argument}`, not both");
+                    self.report.argument(o, argument, message, None);
+                }
+            }
+        }
+        if let Some(Node::Bool(false)) = o.arg("branches") {
+            let message = "GitPoller: argument `branches` must be a list, True or a function, not False";
+            self.report.argument(o, "branches", message, None);
         }
         match o.arg("branches") {
             Some(Node::Call(c)) => BranchSelection::Callable(c.clone()),

@@ -49,7 +49,15 @@ impl Lower<'_> {
                 .collect(),
             _ => vec![default_codebase("")],
         };
+        self.force_codebases(o);
         let properties = self.parameters(o, "properties");
+        for item in &properties {
+            let shared = [&username.name, &reason.name, &priority.name].into_iter().find(|name| **name == item.name);
+            if let Some(name) = shared.filter(|name| !name.is_empty()) {
+                let message = format!("the parameter `{name}` shares its field with the scheduler's own `{name}`");
+                self.report.argument_warning(o, "properties", message, Some("give it another name".to_owned()));
+            }
+        }
         let reason_string = self.str(o, "reasonString");
         ForceConfig {
             label: self.opt_str(o, "label").unwrap_or_else(|| name.clone()),
@@ -60,6 +68,36 @@ impl Lower<'_> {
             priority,
             codebases,
             properties,
+        }
+    }
+
+    fn force_codebases(&self, o: &ObjectNode) {
+        let Some(Node::List(items)) = o.arg("codebases") else {
+            return;
+        };
+        if items.is_empty() {
+            self.report.argument(
+                o,
+                "codebases",
+                "ForceScheduler: `codebases` cannot be empty",
+                Some("use [util.CodebaseParameter('', hide=True)] if there is nothing to ask".to_owned()),
+            );
+        }
+        let mut seen: Vec<&str> = Vec::new();
+        for item in items {
+            let name = match item {
+                Node::Str(name) => name.as_str(),
+                Node::Object(p) => match p.arg("codebase") {
+                    Some(Node::Str(name)) => name.as_str(),
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            if seen.contains(&name) {
+                let message = format!("ForceScheduler: the code base `{name}` is named twice");
+                self.report.string(o, "codebases", name, message, None);
+            }
+            seen.push(name);
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use buildguild_types::database_url::DatabaseUrl;
 use buildguild_types::farm::{FarmConfig, OrCallable};
+use buildguild_types::listen;
 use serde_json::Value;
 
 use super::builders::collapse;
@@ -26,7 +28,8 @@ impl Lower<'_> {
             match known.state {
                 KeyState::Used => {}
                 KeyState::Ignored(why) => {
-                    if !is_empty(node) {
+                    // An empty c['status'] still says that somebody expects its pages.
+                    if !is_empty(node) || key == "status" {
                         self.report.key_warning(key, format!("c['{key}'] has no effect"), Some(why.to_owned()));
                     }
                     continue;
@@ -71,6 +74,10 @@ impl Lower<'_> {
             ("buildbotURL", Node::Str(s)) => farm.buildbot_url = with_slash(s),
             ("db", Node::Dict(entries)) => self.db(entries, farm),
             ("db_url", Node::Str(s)) => {
+                self.database_url(&["db_url"], s);
+                if farm.db_url.is_some() {
+                    self.report.key_warning(key, "c['db_url'] overrides c['db']", None);
+                }
                 farm.db_url = Some(s.clone());
                 self.report.key_warning(
                     key,
@@ -146,11 +153,14 @@ impl Lower<'_> {
     fn db(&self, entries: &[(Node, Node)], farm: &mut FarmConfig) {
         for (name, value) in self.known(entries, "db", &["db_url", "engine_kwargs"]) {
             match (name, value) {
-                ("db_url", Node::Str(s)) => farm.db_url = Some(s.clone()),
+                ("db_url", Node::Str(s)) => {
+                    self.database_url(&["db", "db_url"], s);
+                    farm.db_url = Some(s.clone());
+                }
                 ("db_url", other) => {
                     let message = format!("c['db']['db_url'] must be a string, not {}", describe(other));
-                    self.report.key(
-                        "db_url",
+                    self.report.nested_key(
+                        &["db", "db_url"],
                         message,
                         Some("put secrets into the settings: database.url_file".to_owned()),
                     );
@@ -165,42 +175,97 @@ impl Lower<'_> {
         }
     }
 
+    /// Reports an address of a database that cannot be used.
+    fn database_url(&self, keys: &[&str], url: &str) {
+        if let Err(error) = DatabaseUrl::parse(url) {
+            let name: String = keys.iter().map(|k| format!("['{k}']")).collect();
+            self.report.nested_key(keys, format!("c{name}: {error}"), None);
+        }
+    }
+
     fn mq(&self, entries: &[(Node, Node)]) {
         let keys = ["type", "debug", "router_url", "realm", "wamp_debug_level"];
         for (name, value) in self.known(entries, "mq", &keys) {
-            if name == "type" && !matches!(value, Node::Str(s) if s == "simple") {
-                self.report.key_warning(
+            match (name, value) {
+                ("type", Node::Str(kind)) if kind == "simple" => {}
+                ("type", Node::Str(kind)) if kind == "wamp" => self.report.key_warning(
                     "mq",
-                    "c['mq'] has no effect",
-                    Some("say how masters hear of each other with the setting broker.url".to_owned()),
-                );
+                    "c['mq'] has no effect: no WAMP router is used",
+                    Some(
+                        "several masters hear of each other through the broker of the setting broker.url; without one \
+                         each hears only itself, and the others' work with a delay"
+                            .to_owned(),
+                    ),
+                ),
+                ("type", other) => {
+                    let what = match other {
+                        Node::Str(kind) => format!("`{kind}`"),
+                        other => describe(other).to_owned(),
+                    };
+                    self.report.nested_key(
+                        &["mq", "type"],
+                        format!("{what} is no type of c['mq']"),
+                        Some("leave c['mq'] out; the broker is named by the setting broker.url".to_owned()),
+                    );
+                }
+                _ => {}
             }
         }
     }
 
     fn protocols(&self, entries: &[(Node, Node)], farm: &mut FarmConfig) {
         for (name, value) in self.known(entries, "protocols", &["pb", "msgpack_experimental_v7", "null"]) {
-            let port = match value {
-                Node::Dict(options) => options.iter().find_map(|(k, v)| match k {
-                    Node::Str(k) if k == "port" => Some(v),
-                    _ => None,
-                }),
-                _ => None,
+            let options: &[(Node, Node)] = match value {
+                Node::Dict(options) => options,
+                _ => &[],
             };
+            let mut port = None;
+            for (k, v) in options {
+                match k {
+                    Node::Str(k) if k == "port" => port = Some(v),
+                    other => {
+                        let option = match other {
+                            Node::Str(s) => s,
+                            other => describe(other),
+                        };
+                        let message = format!("c['protocols']['{name}']['{option}'] has no effect");
+                        self.report.key_warning("protocols", message, None);
+                    }
+                }
+            }
             match port.map(Self::json) {
                 Some(Ok(port @ (Value::Number(_) | Value::String(_)))) => {
-                    if let Some((other, _)) = farm.protocols.iter().find(|(_, p)| **p == port) {
+                    self.port(&["protocols", name, "port"], &port);
+                    let same = |other: &Value| match (listen::from_farm(other), listen::from_farm(&port)) {
+                        (Ok(a), Ok(b)) => a.port() == b.port() && a.port() != 0,
+                        _ => *other == port,
+                    };
+                    if let Some((other, _)) = farm.protocols.iter().find(|(_, p)| same(p)) {
                         let message = format!("the protocols `{other}` and `{name}` have the same port");
-                        self.report.key("protocols", message, None);
+                        self.report.nested_key(&["protocols", name], message, None);
                     }
                     farm.protocols.insert(name.to_owned(), port);
                 }
                 _ if name == "null" => {}
                 _ => {
                     let message = format!("c['protocols']['{name}'] needs a dict with a `port`");
-                    self.report.key(name, message, Some("for example {'port': 9989}".to_owned()));
+                    self.report.nested_key(
+                        &["protocols", name],
+                        message,
+                        Some("for example {'port': 9989}".to_owned()),
+                    );
                 }
             }
+        }
+    }
+
+    /// Reports a port that cannot be listened on.
+    pub(super) fn port(&self, keys: &[&str], port: &Value) {
+        if let Err(error) = listen::from_farm(port) {
+            let name: String = keys.iter().map(|k| format!("['{k}']")).collect();
+            let help = matches!(error, listen::ListenError::Port(_) | listen::ListenError::Address(_))
+                .then(|| "for example 8010, or 'tcp:8010:interface=127.0.0.1'".to_owned());
+            self.report.nested_key(keys, format!("c{name}: {error}"), help);
         }
     }
 
@@ -209,13 +274,13 @@ impl Lower<'_> {
         for (name, value) in self.known(entries, "validation", &keys) {
             let Node::Str(pattern) = value else {
                 let message = format!("c['validation']['{name}'] must be a regular expression as a string");
-                self.report.key(name, message, None);
+                self.report.nested_key(&["validation", name], message, None);
                 continue;
             };
             if let Err(e) = regex::Regex::new(pattern) {
                 let why = e.to_string();
                 let why = why.lines().last().unwrap_or("");
-                self.report.key(name, format!("c['validation']['{name}']: {why}"), None);
+                self.report.nested_key(&["validation", name], format!("c['validation']['{name}']: {why}"), None);
                 continue;
             }
             let v = &mut farm.validation;
@@ -238,7 +303,10 @@ impl Lower<'_> {
                 Node::Int(n) if *n > 0 => {
                     farm.caches.insert(name.to_owned(), *n);
                 }
-                _ => self.report.key(name, format!("c['caches']['{name}'] must be a positive integer"), None),
+                _ => {
+                    let message = format!("c['caches']['{name}'] must be a positive integer");
+                    self.report.nested_key(&["caches", name], message, None);
+                }
             }
         }
     }
@@ -254,7 +322,7 @@ impl Lower<'_> {
                     out.insert(k.clone(), value);
                 }
                 (Node::Str(k), Err(what)) => {
-                    self.report.key(k, format!("c['{key}']['{k}'] cannot hold {what}"), None);
+                    self.report.nested_key(&[key, k], format!("c['{key}']['{k}'] cannot hold {what}"), None);
                 }
                 _ => self.report.key(key, format!("the keys of c['{key}'] must be strings"), None),
             }
@@ -270,7 +338,7 @@ impl Lower<'_> {
                 Node::Str(name) if keys.contains(&name.as_str()) => out.push((name.as_str(), v)),
                 Node::Str(name) => {
                     let help = suggest(name, keys.iter().copied());
-                    self.report.key(name, format!("unknown key c['{of}']['{name}']"), help);
+                    self.report.nested_key(&[of, name], format!("unknown key c['{of}']['{name}']"), help);
                 }
                 _ => self.report.key(of, format!("the keys of c['{of}'] must be strings"), None),
             }

@@ -44,11 +44,11 @@ impl Lower<'_> {
         Some(match o.class.name {
             "SingleBranchScheduler" | "Scheduler" => {
                 if o.arg("change_filter").is_none() && !o.is_given("branch") && o.arg("branches").is_none() {
-                    self.report.argument(
+                    self.report.argument_warning(
                         o,
                         "",
-                        format!("{} needs the argument `change_filter`", o.class.name),
-                        Some("for example change_filter=util.ChangeFilter(branch='main'); AnyBranchScheduler takes all branches".to_owned()),
+                        format!("{} without `change_filter` mixes all branches in one build", o.class.name),
+                        Some("for example change_filter=util.ChangeFilter(branch='main'); AnyBranchScheduler keeps branches apart".to_owned()),
                     );
                 }
                 SchedulerKind::SingleBranch(Box::new(self.tree(o)))
@@ -102,6 +102,12 @@ impl Lower<'_> {
         };
         // The old way to say the same, where the class still has it.
         let deprecated = o.class.param("categories").is_some();
+        for argument in ["branch", "branches", "categories"] {
+            if deprecated && o.arg("change_filter").is_some() && o.is_given(argument) {
+                let message = format!("{}: `{argument}` has no effect beside `change_filter`", o.class.name);
+                self.report.argument_warning(o, argument, message, Some("make it a part of the filter".to_owned()));
+            }
+        }
         if deprecated && o.arg("change_filter").is_none() {
             if o.is_given("branch") {
                 change_filter.branch =

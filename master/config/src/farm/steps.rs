@@ -203,6 +203,16 @@ impl Lower<'_> {
             Some(Node::Bool(false)) | None => None,
             Some(_) => self.opt_renderable(o, "shallow"),
         };
+        let method = self.opt_str(o, "method");
+        if shallow_depth.is_some() && self.str(o, "mode") == "full" && method.as_deref().is_some_and(|m| m != "clobber")
+        {
+            self.report.argument(
+                o,
+                "shallow",
+                "Git: in mode 'full' shallow is only possible with method 'clobber'",
+                None,
+            );
+        }
         let get_description = match o.arg("getDescription") {
             Some(Node::Bool(true)) => Some(BTreeMap::new()),
             Some(Node::Dict(_)) => Some(self.properties(o, "getDescription")),
@@ -242,7 +252,8 @@ impl Lower<'_> {
         match (mode.as_str(), method.as_deref()) {
             ("incremental", None) => GitMode::Incremental,
             ("incremental", Some(_)) => {
-                self.report.argument(o, "method", "Git: argument `method` goes with mode='full' only", None);
+                let message = "Git: argument `method` has no effect without mode='full'";
+                self.report.argument_warning(o, "method", message, None);
                 GitMode::Incremental
             }
             ("full", None | Some("fresh")) => GitMode::Fresh,

@@ -6,6 +6,9 @@ use buildguild_types::identifier::is_identifier;
 use super::Lower;
 use crate::lang::ObjectNode;
 
+/// Names that Buildbot keeps for other clients of the worker port.
+const RESERVED: [&str; 3] = ["debug", "change", "status"];
+
 impl Lower<'_> {
     pub(super) fn worker(&self, o: &ObjectNode) -> Option<WorkerConfig> {
         let name = o.name()?.to_owned();
@@ -17,6 +20,10 @@ impl Lower<'_> {
                 format!("worker name `{name}` is not an identifier of at most 50 characters"),
                 Some("use letters, digits, `-` and `_`, not beginning with a digit".to_owned()),
             );
+        }
+        if RESERVED.contains(&name.as_str()) {
+            let message = format!("worker name `{name}` is reserved");
+            self.report.string(o, "name", &name, message, None);
         }
         self.unavailable(o, &["locks", "machine_name"]);
         let kind = if o.class.name == "LocalWorker" {

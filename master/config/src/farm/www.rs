@@ -19,17 +19,22 @@ impl Lower<'_> {
             };
             if !shape.has(shape_of(value)) {
                 let message = format!("c['www']['{name}'] must be {}, not {}", shape.describe(), describe(value));
-                self.report.key(name, message, None);
+                self.report.nested_key(&["www", name], message, None);
                 continue;
             }
             if !available {
                 let message = format!("c['www']['{name}'] is known to Buildbot but not available in this version");
-                self.report.key(name, message, None);
+                self.report.nested_key(&["www", name], message, None);
                 continue;
             }
             let www = &mut farm.www;
             match (name, value) {
-                ("port", node) => www.port = Self::json(node).ok().filter(|v| !v.is_null()),
+                ("port", node) => {
+                    www.port = Self::json(node).ok().filter(|v| !v.is_null());
+                    if let Some(port) = &www.port {
+                        self.port(&["www", "port"], port);
+                    }
+                }
                 ("plugins", node) => www.plugins = self.json_map(node),
                 ("allowed_origins", node) => www.allowed_origins = super::builders::string_list(node),
                 ("ui_default_config", node) => www.ui_default_config = self.json_map(node),

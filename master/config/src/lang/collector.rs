@@ -102,7 +102,7 @@ impl Collector {
 
     /// The place of a keyword argument within a call, or of the call.
     pub(crate) fn argument_place(&self, site: &Site, argument: &str) -> Place {
-        self.find(site, |text| find_argument(text, argument))
+        self.find(site, |text| find_argument(text, argument).or_else(|| find_entry(text, argument)))
     }
 
     /// The place of a string within a keyword argument, or anywhere in the call, or of the call.
@@ -123,22 +123,54 @@ impl Collector {
 
     /// The place of `['key']` in the main file.
     pub(crate) fn key_place(&self, key: &str) -> Place {
+        self.nested_key_place(&[key])
+    }
+
+    /// The place of a key below others, such as `www`, `port`: each is looked for behind the one before.
+    pub(crate) fn nested_key_place(&self, keys: &[&str]) -> Place {
         let name = &self.bundle.main;
         let Some(file) = self.file(name) else {
             return Place { file: name.clone(), line: 0, column: 0 };
         };
-        for quote in ['\'', '"'] {
-            for (before, after) in [("[", "]"), ("", ":"), ("", " :")] {
-                let pattern = format!("{before}{quote}{key}{quote}{after}");
-                if let Some(at) = file.original.find(&pattern) {
-                    return file.place(at + before.len());
-                }
+        let mut found = None;
+        let mut from = 0;
+        for key in keys {
+            let rest = file.original.get(from..).unwrap_or("");
+            if let Some(at) = find_key(rest, key).or_else(|| find_argument(rest, key)) {
+                found = Some(from + at);
+                from += at + key.len();
             }
         }
-        match find_argument(&file.original, key) {
+        match found {
             Some(at) => file.place(at),
             None => Place { file: name.clone(), line: 0, column: 0 },
         }
+    }
+
+    /// The text of the dict that has this name, in any file; a dict does not know where it was written.
+    pub(crate) fn dict_site(&self, name: &str) -> Site {
+        for file in self.files.borrow().values() {
+            let text = &file.original;
+            let mut from = 0;
+            while let Some(at) = text.get(from..).and_then(|rest| find_string(rest, 0, name)).map(|at| from + at) {
+                let before = text.get(..at).unwrap_or("").trim_end();
+                let is_name = before.strip_suffix(':').is_some_and(|b| {
+                    let b = b.trim_end();
+                    b.ends_with("'name'") || b.ends_with("\"name\"")
+                }) || before.strip_suffix('=').is_some_and(|b| b.trim_end().ends_with("name"));
+                if is_name {
+                    let start = before.rfind(['{', '(']).unwrap_or(at);
+                    let end = text.get(at..).and_then(|rest| rest.find(['}', '\n'])).map_or(text.len(), |n| at + n);
+                    // A dict over several lines ends with its brace.
+                    let end = text.get(end..).and_then(|r| r.find('}')).map_or(end, |n| end + n);
+                    return Site { file: file.name.clone(), start, end };
+                }
+                from = at + name.len().max(1);
+            }
+        }
+        let place = self.nested_key_place(&["builders"]);
+        let start = self.file(&place.file).and_then(|f| find_key(&f.original, "builders")).unwrap_or(0);
+        Site { file: self.bundle.main.clone(), start, end: start }
     }
 
     /// The place of a function's definition.
@@ -187,6 +219,26 @@ fn find_argument(text: &str, name: &str) -> Option<usize> {
         from = at + name.len();
     }
     None
+}
+
+/// The offset of `['key']` or of `'key':` in a text.
+fn find_key(text: &str, key: &str) -> Option<usize> {
+    let index = |quote: char| text.find(&format!("[{quote}{key}{quote}]")).map(|at| at + 1);
+    index('\'').or_else(|| index('"')).or_else(|| find_entry(text, key))
+}
+
+/// The offset of `'key':` in a text.
+fn find_entry(text: &str, key: &str) -> Option<usize> {
+    if key.is_empty() {
+        return None;
+    }
+    ['\'', '"'].iter().find_map(|quote| {
+        let quoted = format!("{quote}{key}{quote}");
+        text.match_indices(&quoted).find_map(|(at, _)| {
+            let after = text.get(at + quoted.len()..).unwrap_or("").trim_start();
+            after.starts_with(':').then_some(at)
+        })
+    })
 }
 
 /// The offset of a quoted string in a text.

@@ -60,87 +60,123 @@ pub(super) fn construct<'v>(
     eval: &mut Evaluator<'v, '_, '_>,
 ) -> starlark::Result<Value<'v>> {
     let heap = eval.heap();
-    let class = schema::class_at(index).ok_or_else(|| native("no such class"))?;
     let collector = Collector::of(eval);
     let site = collector.map(|c| c.here(eval)).unwrap_or_default();
-    let report = |argument: &str, message: String, help: Option<String>| -> starlark::Result<()> {
-        match collector {
+    let positional = args.positions(heap)?.collect();
+    let named = args.names_map()?.iter().map(|(name, value)| (name.as_str().to_owned(), *value)).collect();
+    Making { index, site, collector, heap }.make(positional, named)
+}
+
+/// Makes an object of a dict of its arguments, as Buildbot takes builders.
+pub(super) fn construct_from_dict<'v>(
+    index: u32,
+    dict: &DictRef<'v>,
+    collector: &Collector,
+    heap: Heap<'v>,
+) -> starlark::Result<Value<'v>> {
+    let name = dict.get_str("name").and_then(Value::unpack_str).unwrap_or("");
+    let mut named = Vec::new();
+    for (key, value) in dict.iter() {
+        match key.unpack_str() {
+            Some(key) => named.push((key.to_owned(), value)),
+            None => return Err(native(format!("the keys of a builder's dict must be strings, not {}", describe(key)))),
+        }
+    }
+    Making { index, site: collector.dict_site(name), collector: Some(collector), heap }.make(Vec::new(), named)
+}
+
+/// An object that is being made.
+struct Making<'v, 'c> {
+    index: u32,
+    site: Site,
+    collector: Option<&'c Collector>,
+    heap: Heap<'v>,
+}
+
+impl<'v> Making<'v, '_> {
+    fn report(&self, argument: &str, message: String, help: Option<String>) -> starlark::Result<()> {
+        match self.collector {
             Some(c) => {
-                c.report(Diagnostic::error(c.argument_place(&site, argument), message).with_help(help));
+                c.report(Diagnostic::error(c.argument_place(&self.site, argument), message).with_help(help));
                 Ok(())
             }
             // During a call there is nobody to collect for: the call fails.
             None => Err(native(message)),
         }
-    };
-    let mut given: Vec<(&'static str, Value<'v>)> = Vec::new();
-    let mut extra = Vec::new();
-    let mut kwargs: Vec<(String, Value<'v>)> = Vec::new();
-    for (i, value) in args.positions(heap)?.enumerate() {
-        match class.all_params().nth(i).filter(|_| i < class.positional) {
-            Some(param) => given.push((param.name, value)),
-            None if class.varargs => extra.push(value),
-            None => {
-                report(
-                    "",
-                    format!(
-                        "{} takes {} by position; give further ones by name",
-                        class.name,
-                        count(class.positional, "argument")
-                    ),
-                    None,
-                )?;
-                break;
-            }
-        }
     }
-    for (name, value) in &args.names_map()? {
-        match class.param(name.as_str()) {
-            Some(param) if given.iter().any(|(n, _)| *n == param.name) => {
-                report(name.as_str(), format!("{}: argument `{}` is given twice", class.name, name.as_str()), None)?;
-            }
-            Some(param) => given.push((param.name, *value)),
-            None if class.kwargs => kwargs.push((name.as_str().to_owned(), *value)),
-            None => {
-                let help = suggest(name.as_str(), class.all_params().map(|p| p.name));
-                report(name.as_str(), format!("{} has no argument `{}`", class.name, name.as_str()), help)?;
+
+    fn make(self, positional: Vec<Value<'v>>, named: Vec<(String, Value<'v>)>) -> starlark::Result<Value<'v>> {
+        let class = schema::class_at(self.index).ok_or_else(|| native("no such class"))?;
+        let mut given: Vec<(&'static str, Value<'v>)> = Vec::new();
+        let mut extra = Vec::new();
+        let mut kwargs: Vec<(String, Value<'v>)> = Vec::new();
+        for (i, value) in positional.into_iter().enumerate() {
+            match class.all_params().nth(i).filter(|_| i < class.positional) {
+                Some(param) => given.push((param.name, value)),
+                None if class.varargs => extra.push(value),
+                None => {
+                    let takes = count(class.positional, "argument");
+                    let message = format!("{} takes {takes} by position; give further ones by name", class.name);
+                    self.report("", message, None)?;
+                    break;
+                }
             }
         }
+        for (name, value) in named {
+            match class.param(&name) {
+                Some(param) if given.iter().any(|(n, _)| *n == param.name) => {
+                    self.report(&name, format!("{}: argument `{name}` is given twice", class.name), None)?;
+                }
+                Some(param) => given.push((param.name, value)),
+                None if class.kwargs => kwargs.push((name, value)),
+                None => {
+                    let help = suggest(&name, class.all_params().map(|p| p.name));
+                    self.report(&name, format!("{} has no argument `{name}`", class.name), help)?;
+                }
+            }
+        }
+        self.check(class, &mut given)?;
+        own_steps(class, &mut given, self.heap);
+        let (heap, collector, site) = (self.heap, self.collector, self.site);
+        let site = collector.map_or(u32::MAX, |c| c.add_site(site));
+        Ok(heap.alloc(Object {
+            class: self.index,
+            site,
+            args: heap.alloc(AllocDict(given)),
+            extra: heap.alloc(AllocList(extra)),
+            kwargs: heap.alloc(AllocDict(kwargs)),
+        }))
     }
-    for param in class.all_params() {
-        let Some((_, value)) = given.iter().find(|(n, _)| *n == param.name) else {
-            if class.default_of(param) == Default::Required {
-                report("", format!("{} needs the argument `{}`", class.name, param.name), None)?;
+
+    /// Reports what is missing, of a wrong type or deprecated, and drops what cannot be used.
+    fn check(&self, class: &'static Class, given: &mut Vec<(&'static str, Value<'v>)>) -> starlark::Result<()> {
+        for param in class.all_params() {
+            let Some((_, value)) = given.iter().find(|(n, _)| *n == param.name).copied() else {
+                if class.default_of(param) == Default::Required {
+                    self.report("", format!("{} needs the argument `{}`", class.name, param.name), None)?;
+                }
+                continue;
+            };
+            if let Some(message) = check(class, param, value) {
+                self.report(param.name, message, None)?;
+                // A list with one wrong element keeps its others, so that they are checked as well.
+                if !param.shape.has(shape_of(value)) {
+                    given.retain(|(n, _)| *n != param.name);
+                }
+                continue;
             }
-            continue;
-        };
-        if let Some(message) = check(class, param, *value) {
-            report(param.name, message, None)?;
-            // A list with one wrong element keeps its others, so that they are checked as well.
-            if !param.shape.has(shape_of(*value)) {
-                given.retain(|(n, _)| *n != param.name);
+            if let (Some(hint), Some(c)) = (param.deprecated, self.collector)
+                && !value.is_none()
+            {
+                let place = c.argument_place(&self.site, param.name);
+                c.report(
+                    Diagnostic::warning(place, format!("{}: argument `{}` is deprecated", class.name, param.name))
+                        .with_help(Some(hint.to_owned())),
+                );
             }
-            continue;
         }
-        if let (Some(hint), Some(c)) = (param.deprecated, collector)
-            && !value.is_none()
-        {
-            let place = c.argument_place(&site, param.name);
-            c.report(
-                Diagnostic::warning(place, format!("{}: argument `{}` is deprecated", class.name, param.name))
-                    .with_help(Some(hint.to_owned())),
-            );
-        }
+        Ok(())
     }
-    own_steps(class, &mut given, heap);
-    let site = collector.map_or(u32::MAX, |c| c.add_site(site));
-    Ok(heap.alloc(Object {
-        class: index,
-        site,
-        args: heap.alloc(AllocDict(given)),
-        extra: heap.alloc(AllocList(extra)),
-        kwargs: heap.alloc(AllocDict(kwargs)),
-    }))
 }
 
 /// A factory gets a list of its own, so that two factories made from one list stay apart.
@@ -163,7 +199,7 @@ pub(crate) fn elements(value: Value<'_>) -> Option<Vec<Value<'_>>> {
 }
 
 /// What is wrong with an argument's value, if anything.
-fn check(class: &Class, param: &Param, value: Value<'_>) -> Option<String> {
+pub(super) fn check(class: &Class, param: &Param, value: Value<'_>) -> Option<String> {
     let shape = shape_of(value);
     let integer_as_bool =
         shape == schema::INT && param.shape.has(schema::BOOL) && matches!(value.unpack_i32(), Some(0 | 1));

@@ -1,4 +1,6 @@
-//! f-strings: `f"a {x.y} b"` becomes `"a {} b".format(x.y)`.
+//! f-strings: `f"a {x.y} b"` becomes `"a {} b".format(x.y)`, and with a specification a call of our own format.
+
+use super::format::FUNCTION;
 
 /// Rewrites one f-string token. The error is an offset within it and a message.
 pub(super) fn rewrite(token: &str) -> Result<String, (usize, String)> {
@@ -11,6 +13,7 @@ pub(super) fn rewrite(token: &str) -> Result<String, (usize, String)> {
     let base = quote_at + mark.len();
     let mut format = String::new();
     let mut args = Vec::new();
+    let mut specified = false;
     let mut chars = inner.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
         match c {
@@ -22,9 +25,6 @@ pub(super) fn rewrite(token: &str) -> Result<String, (usize, String)> {
                 let rest = &inner[at + 1..];
                 let len = expression_len(rest).ok_or((base + at, "`{` without `}` in an f-string".to_owned()))?;
                 let (expression, conversion, spec) = split_expression(&rest[..len]);
-                if spec.is_some() {
-                    return Err((base + at, "format specifications in f-strings cannot be had".to_owned()));
-                }
                 if expression.trim().is_empty() {
                     return Err((base + at, "empty expression in an f-string".to_owned()));
                 }
@@ -33,8 +33,13 @@ pub(super) fn rewrite(token: &str) -> Result<String, (usize, String)> {
                     format.push('!');
                     format.push_str(conversion);
                 }
-                format.push('}');
                 args.push(expression.trim().to_owned());
+                if let Some(spec) = spec {
+                    specified = true;
+                    format.push(':');
+                    nested(spec, &mut format, &mut args).map_err(|message| (base + at, message))?;
+                }
+                format.push('}');
                 while chars.peek().is_some_and(|(i, _)| *i <= at + 1 + len) {
                     chars.next();
                 }
@@ -42,7 +47,28 @@ pub(super) fn rewrite(token: &str) -> Result<String, (usize, String)> {
             _ => format.push(c),
         }
     }
-    Ok(format!("{}{mark}{format}{mark}.format({})", if raw { "r" } else { "" }, args.join(", ")))
+    let (prefix, args) = (if raw { "r" } else { "" }, args.join(", "));
+    if specified {
+        return Ok(format!("{FUNCTION}({prefix}{mark}{format}{mark}, {args})"));
+    }
+    Ok(format!("{prefix}{mark}{format}{mark}.format({args})"))
+}
+
+/// A specification: its own fields (`{x:>{width}}`) become arguments behind the one that it is for.
+fn nested(spec: &str, format: &mut String, args: &mut Vec<String>) -> Result<(), String> {
+    let mut rest = spec;
+    while let Some((before, field)) = rest.split_once('{') {
+        let (expression, after) = field.split_once('}').ok_or("`{` without `}` in an f-string")?;
+        if expression.trim().is_empty() {
+            return Err("empty expression in an f-string".to_owned());
+        }
+        format.push_str(before);
+        format.push_str("{}");
+        args.push(expression.trim().to_owned());
+        rest = after;
+    }
+    format.push_str(rest);
+    Ok(())
 }
 
 /// Bytes up to the `}` that closes the expression.
@@ -97,7 +123,8 @@ mod tests {
     fn expressions_become_arguments() {
         assert_eq!(rewrite("f'a {x.y} {{b}} {d[\"k\"]!r}'").as_deref(), Ok("'a {} {{b}} {!r}'.format(x.y, d[\"k\"])"));
         assert_eq!(rewrite("rf\"\\d{n}\"").as_deref(), Ok("r\"\\d{}\".format(n)"));
-        assert!(rewrite("f'{x:>3}'").is_err());
+        assert_eq!(rewrite("f'{x:>3}'").as_deref(), Ok("format_text_('{:>3}', x)"));
+        assert_eq!(rewrite("f'{x!r:>{w}} {y}'").as_deref(), Ok("format_text_('{!r:>{}} {}', x, w, y)"));
         assert!(rewrite("f'{x'").is_err());
     }
 }

@@ -14,7 +14,9 @@ use starlark::syntax::{AstModule, Dialect, DialectTypes};
 use starlark::values::dict::{AllocDict, DictRef};
 use starlark::values::{FrozenHeapName, Value};
 
+use super::call::Limits;
 use super::collector::Collector;
+use super::construct;
 use super::node::{Extractor, Node, Reporter};
 use super::object::Placeholder;
 use super::sourcemap::SourceFile;
@@ -22,6 +24,7 @@ use super::tokens::{Kind, Line, logical_lines};
 use super::{names, translate};
 use crate::diagnostic::Diagnostic;
 use crate::farm;
+use crate::schema;
 use crate::source::{FarmBundle, Input, Missing};
 
 /// How deep calls may nest.
@@ -67,15 +70,15 @@ impl Evaluated {
     }
 }
 
-/// Evaluates a config, until the deadline.
-pub(crate) fn evaluate(bundle: FarmBundle, deadline: Instant) -> Evaluated {
+/// Evaluates a config within limits.
+pub(crate) fn evaluate(bundle: FarmBundle, limits: Limits) -> Evaluated {
     let collector = Collector::new(bundle);
     let mut loader = Loader {
         collector: &collector,
         globals: names::globals(),
         modules: BTreeMap::new(),
         stack: Vec::new(),
-        deadline,
+        limits,
     };
     let (farm, program) = loader.main();
     let mut diagnostics = collector.diagnostics.take();
@@ -90,7 +93,7 @@ struct Loader<'c> {
     globals: Globals,
     modules: BTreeMap<String, FrozenModule>,
     stack: Vec<String>,
-    deadline: Instant,
+    limits: Limits,
 }
 
 impl Loader<'_> {
@@ -113,6 +116,7 @@ impl Loader<'_> {
             let pairs: Vec<(Value<'_>, Value<'_>)> = dict.iter().collect();
             for (k, v) in pairs {
                 let key = k.unpack_str().map_or_else(|| k.to_str(), str::to_owned);
+                let v = if key == "builders" { self.builders_of_dicts(v, module.heap()) } else { v };
                 let node = extractor.read(&key, v);
                 entries.push((key, node));
             }
@@ -125,6 +129,25 @@ impl Loader<'_> {
         });
         let files = self.collector.files.borrow().clone();
         (result.0, result.1.map(|module| Program { module, files }))
+    }
+
+    /// Builders may be given as dicts of their arguments.
+    fn builders_of_dicts<'v>(&self, builders: Value<'v>, heap: starlark::values::Heap<'v>) -> Value<'v> {
+        let (Some(items), Some(class)) = (construct::elements(builders), schema::find("util", "BuilderConfig")) else {
+            return builders;
+        };
+        let converted: Vec<Value<'v>> = items
+            .into_iter()
+            .map(|item| match DictRef::from_value(item) {
+                None => item,
+                Some(dict) => construct::construct_from_dict(class, &dict, self.collector, heap).unwrap_or_else(|e| {
+                    let place = self.collector.key_place("builders");
+                    self.collector.report(Diagnostic::error(place, message_of(&e)));
+                    heap.alloc(silent())
+                }),
+            })
+            .collect();
+        heap.alloc(converted)
     }
 
     fn dictionary<'v>(&self, module: &Module<'v>) -> Option<DictRef<'v>> {
@@ -242,9 +265,10 @@ impl Loader<'_> {
                 let mut eval = Evaluator::new(module);
                 eval.set_loader(&loader);
                 eval.extra = Some(self.collector);
-                // The limit is set once for a new evaluator, and is not zero.
+                // The limits are set once for a new evaluator, and are not zero.
                 let _ = eval.set_max_callstack_size(MAX_CALL_DEPTH);
-                let deadline = self.deadline;
+                let _ = eval.set_max_heap_size(self.limits.heap_bytes.max(1));
+                let deadline = self.limits.deadline;
                 eval.set_check_cancelled(Box::new(move || Instant::now() >= deadline));
                 eval.eval_module(parsed, &self.globals).map(|_| ())
             };
@@ -259,7 +283,7 @@ impl Loader<'_> {
                 failed_before = true;
                 continue;
             }
-            if Instant::now() >= self.deadline {
+            if Instant::now() >= self.limits.deadline {
                 self.report_late(file, &error);
                 return;
             }
@@ -375,6 +399,19 @@ fn diagnostic_of(collector: &Collector, error: &starlark::Error) -> Diagnostic {
 pub(crate) fn message_of(error: &starlark::Error) -> String {
     let text = error.without_diagnostic().to_string();
     let text = text.strip_prefix("fail: ").unwrap_or(&text);
+    if let Some(bytes) = text.strip_prefix("Heap memory limit of ").and_then(|t| t.split(' ').next()) {
+        let mib = bytes.parse::<u64>().unwrap_or(0) / (1024 * 1024);
+        return format!("out of memory: more than {mib} MiB of values");
+    }
+    if let Some(field) = text.strip_prefix("Key `").and_then(|t| t.strip_suffix("` was not found"))
+        && field.contains([':', '.', '['])
+        && !error.call_stack().frames.is_empty()
+    {
+        // Most likely `.format`, whose fields Starlark takes for names.
+        return format!(
+            "there is no `{field}`; a format with specifications, attributes or indexes must be a literal: \"{{:>3}}\".format(x)"
+        );
+    }
     text.trim_start_matches("Parse error: ").lines().collect::<Vec<_>>().join(" ")
 }
 

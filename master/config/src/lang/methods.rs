@@ -134,6 +134,19 @@ pub(super) fn operator_or_error<'v, V: ValueLike<'v>>(
     operator(object, name, other, false, heap).unwrap_or_else(|| Err(native(format!("{object} has no operators"))))
 }
 
+/// `left OP right` for a comparison with a renderable, which is one itself; nothing if neither is renderable.
+pub(super) fn comparison<'v>(
+    operator: &str,
+    left: Value<'v>,
+    right: Value<'v>,
+    heap: Heap<'v>,
+) -> Option<starlark::Result<Value<'v>>> {
+    let renderable =
+        |value: Value<'v>| Object::from_value(value).filter(|o| o.class().is_some_and(|c| c.kind == Kind::Renderable));
+    let site = renderable(left).or_else(|| renderable(right))?.site;
+    Some(operation(operator, left, right, site, heap))
+}
+
 fn operation<'v>(
     operator: &str,
     left: Value<'v>,

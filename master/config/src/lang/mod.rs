@@ -2,7 +2,9 @@
 
 mod call;
 mod collector;
+mod compare;
 mod construct;
+mod format;
 mod fstring;
 mod load;
 mod methods;
@@ -17,6 +19,8 @@ mod tokens;
 mod translate;
 mod util_functions;
 
+#[cfg(test)]
+mod checks;
 #[cfg(test)]
 mod tests;
 

@@ -279,7 +279,9 @@ pub(super) fn globals() -> Globals {
         LibraryExtension::SetType,
     ])
     .with(functions)
-    .with(super::percent::functions);
+    .with(super::percent::functions)
+    .with(super::compare::functions)
+    .with(super::format::functions);
     for name in schema::NAMESPACES {
         builder.set(name, Namespace { name: (*name).to_owned() });
     }

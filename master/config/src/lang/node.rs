@@ -10,7 +10,7 @@ use starlark::values::dict::DictRef;
 use starlark::values::{Heap, Value, ValueLike};
 
 use super::collector::Collector;
-use super::construct::elements;
+use super::construct::{self, elements};
 use super::object::Object;
 use super::record::Record;
 use crate::diagnostic::{Diagnostic, Place};
@@ -194,6 +194,11 @@ impl<'v, 'c> Extractor<'v, 'c> {
             DictRef::from_value(object.args).map(|d| d.iter().collect()).unwrap_or_default();
         for (k, v) in given {
             if let Some(param) = k.unpack_str().and_then(|n| class.param(n)) {
+                // Lists and dicts may have been added to since the object was made.
+                if let Some(message) = construct::check(class, param, v) {
+                    let place = self.collector.argument_place(&self.collector.site(object.site), param.name);
+                    self.collector.report(Diagnostic::error(place, message));
+                }
                 self.context.push((object.site, param.name.to_owned()));
                 args.push((param.name, self.read(param.name, v)));
                 self.context.pop();
@@ -297,7 +302,25 @@ impl Reporter<'_> {
         self.collector.report(Diagnostic::error(place, message).with_help(help));
     }
 
-    /// The same as a warning.
+    /// At a key below others, such as `www`, `port`.
+    pub(crate) fn nested_key(&self, keys: &[&str], message: impl Into<String>, help: Option<String>) {
+        let place = self.collector.nested_key_place(keys);
+        self.collector.report(Diagnostic::error(place, message).with_help(help));
+    }
+
+    /// A warning at an argument of an object.
+    pub(crate) fn argument_warning(
+        &self,
+        object: &ObjectNode,
+        argument: &str,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
+        let place = self.collector.argument_place(&self.collector.site(object.site), argument);
+        self.collector.report(Diagnostic::warning(place, message).with_help(help));
+    }
+
+    /// A warning at a key of the main dictionary.
     pub(crate) fn key_warning(&self, key: &str, message: impl Into<String>, help: Option<String>) {
         let place = self.collector.key_place(key);
         self.collector.report(Diagnostic::warning(place, message).with_help(help));

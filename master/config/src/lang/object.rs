@@ -4,15 +4,18 @@
 // The derives that the interpreter needs for garbage-collected values expand to unsafe impls.
 #![expect(unsafe_code, reason = "derives of the starlark crate")]
 
+use std::collections::HashMap;
 use std::fmt;
 
 use allocative::Allocative;
 use starlark::coerce::Coerce;
 use starlark::eval::{Arguments, Evaluator};
-use starlark::values::dict::{DictMut, DictRef};
+use starlark::values::dict::{AllocDict, DictMut, DictRef};
+use starlark::values::list::AllocList;
+use starlark::values::tuple::AllocTuple;
 use starlark::values::{
-    Freeze, Heap, NoSerialize, ProvidesStaticType, StarlarkPagable, StarlarkValue, Trace, Value, ValueLifetimeless,
-    ValueLike, starlark_value,
+    Freeze, FrozenHeap, FrozenValue, Heap, NoSerialize, ProvidesStaticType, StarlarkPagable, StarlarkValue, Trace,
+    Value, ValueLifetimeless, ValueLike, starlark_value,
 };
 use starlark::{starlark_complex_value, starlark_simple_value};
 
@@ -43,10 +46,56 @@ impl<V: ValueLifetimeless> ObjectGen<V> {
     }
 }
 
+thread_local! {
+    /// The names of all parameters as values. An assignment to an attribute has no heap to make one on, so they are made
+    /// once, and leaked: they are few and needed to the end.
+    static NAMES: HashMap<&'static str, FrozenValue> = {
+        let heap: &'static FrozenHeap = Box::leak(Box::default());
+        let params = schema::CLASSES.iter().flat_map(Class::all_params);
+        params.map(|p| (p.name, heap.alloc_str(p.name).to_frozen_value())).collect()
+    };
+}
+
 impl<'v, V: ValueLike<'v>> ObjectGen<V> {
     /// An argument that was given.
     pub(crate) fn arg(&self, name: &str) -> Option<Value<'v>> {
         DictRef::from_value(self.args.to_value())?.get_str(name)
+    }
+
+    /// Gives an argument, or another value to one that was given.
+    fn put(&self, name: &str, value: Value<'v>) -> starlark::Result<()> {
+        let key = NAMES.with(|names| names.get(name).copied());
+        let key = key.ok_or_else(|| native("no such parameter"))?.to_value().get_hashed()?;
+        let mut args = DictMut::from_value(self.args.to_value()).map_err(|_| {
+            native("objects of a file that was loaded cannot be changed; make a function of the file that makes them")
+        })?;
+        args.aref.insert_hashed(key, value);
+        Ok(())
+    }
+
+    /// Buildbot's builders have lists and dicts of their own, also where none were given, and people add to them.
+    fn own_container(&self, class: &Class, attribute: &str, heap: Heap<'v>) -> Option<Value<'v>> {
+        if class.kind != Kind::Builder {
+            return None;
+        }
+        let frozen = DictMut::from_value(self.args.to_value()).is_err();
+        let own = match attribute {
+            "tags" | "locks" | "workernames" => {
+                let single = self.arg("workername").filter(|v| attribute == "workernames" && !v.is_none());
+                let items: Vec<Value<'v>> = single.into_iter().collect();
+                // What is added to a tuple is an error, where a list would swallow it.
+                if frozen { heap.alloc(AllocTuple(items)) } else { heap.alloc(AllocList(items)) }
+            }
+            "env" | "properties" | "defaultProperties" => heap.alloc(AllocDict::EMPTY),
+            _ => return None,
+        };
+        if !frozen {
+            self.put(attribute, own).ok()?;
+            if attribute == "workernames" && self.arg("workername").is_some() {
+                self.put("workername", Value::new_none()).ok()?;
+            }
+        }
+        Some(own)
     }
 }
 
@@ -79,7 +128,14 @@ where
             return Some(heap.alloc(BoundMethod { receiver, method }));
         }
         let param = class.param(attribute)?;
-        Some(self.arg(attribute).unwrap_or_else(|| construct::default_value(class.default_of(param), heap)))
+        if let Some(given) = self.arg(attribute).filter(|v| !v.is_none()) {
+            return Some(given);
+        }
+        let own = self.own_container(class, attribute, heap);
+        Some(
+            own.or_else(|| self.arg(attribute))
+                .unwrap_or_else(|| construct::default_value(class.default_of(param), heap)),
+        )
     }
 
     fn dir_attr(&self) -> Vec<String> {
@@ -87,28 +143,19 @@ where
     }
 
     fn set_attr(&self, attribute: &str, new_value: Value<'v>) -> starlark::Result<()> {
-        let known = self.class().is_some_and(|c| c.param(attribute).is_some());
-        if !known {
+        let Some((class, param)) = self.class().and_then(|c| Some((c, c.param(attribute)?))) else {
             return Err(native(format!("{self} has no attribute `{attribute}`")));
+        };
+        match construct::check(class, param, new_value) {
+            Some(message) => Err(native(message)),
+            None => self.put(attribute, new_value),
         }
-        {
-            let mut args = DictMut::from_value(self.args.to_value()).map_err(|e| native(e.to_string()))?;
-            let key = args.aref.keys().find(|k| k.unpack_str() == Some(attribute));
-            if let Some(key) = key {
-                let hashed = key.get_hashed()?;
-                args.aref.insert_hashed(hashed, new_value);
-                return Ok(());
-            }
-        }
-        // Showing the object reads its arguments, which must not be held any more then.
-        Err(native(format!("give `{attribute}` when {self} is made")))
     }
 
     fn equals(&self, other: Value<'v>) -> starlark::Result<bool> {
         if self.class().is_some_and(|c| c.kind == Kind::Renderable) {
             return Err(native(format!(
-                "{self} is only known in a build and cannot be compared here; use .eq_(x), .ne_(x), .lt_(x), \
-                 .le_(x), .gt_(x), .ge_(x) or .in_(x) for a renderable condition"
+                "{self} is only known in a build and cannot be looked for here; use .in_([...]) for a renderable condition"
             )));
         }
         Ok(Object::from_value(other).is_some_and(|o| {

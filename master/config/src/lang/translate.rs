@@ -1,13 +1,13 @@
 //! Python as people write it in `master.cfg`, made into Starlark.
 //!
-//! Rewritten: imports of Buildbot's names, chained assignment, decorators, `is`, implicit string
-//! concatenation, f-strings, `async`/`await`, `b""`/`u""`, `1_000`, tabs. What cannot be rewritten
+//! Rewritten: imports of Buildbot's names, chained assignment, decorators, comparisons, implicit string
+//! concatenation, f-strings and format specifications, `async`/`await`, `b""`/`u""`, `1_000`, tabs. What cannot be rewritten
 //! (classes, exceptions, `while`) is reported with what to use instead. Places keep pointing to the
 //! text as written.
 
-use super::fstring;
 use super::sourcemap::{Edit, SourceFile};
 use super::tokens::{Kind, Line, Token, logical_lines};
+use super::{compare, format, fstring};
 use crate::schema;
 
 /// Something in the text that cannot be had in Starlark.
@@ -72,9 +72,20 @@ impl<'a> Translator<'a> {
             // `match` and `type` are names in most Python texts; the words below never are.
             self.problem(first.start, format!("`{word}` is Python, not Starlark"), Some(help));
         }
+        // First, because its calls are around what the others write.
+        self.comparisons(line);
         self.chained_assignment(line);
         self.expressions(line);
         i + 1
+    }
+
+    /// `a == b` becomes a call, so that it can be a renderable condition.
+    fn comparisons(&mut self, line: &Line) {
+        for found in compare::comparisons(&line.tokens, self.source) {
+            self.replace(found.left, found.left, format!("{}({:?}, ", compare::FUNCTION, found.operator));
+            self.replace(found.at.0, found.at.1, ",");
+            self.replace(found.right, found.right, ")");
+        }
     }
 
     /// Starlark wants spaces.
@@ -193,14 +204,6 @@ impl<'a> Translator<'a> {
                     let end = tokens.get(i + 1).map_or(t.end, |n| n.start);
                     self.replace(t.start, end, "");
                 }
-                Kind::Name if text == "is" => {
-                    if let Some(n) = tokens.get(i + 1).filter(|n| self.text(n) == "not") {
-                        self.replace(t.start, n.end, "!=");
-                        i += 1;
-                    } else {
-                        self.replace(t.start, t.end, "==");
-                    }
-                }
                 Kind::Op if text == "{" => self.set_display(tokens, i),
                 Kind::Op if text == "**" && i > 0 && operand(&tokens[i - 1], self.source) => {
                     self.problem(t.start, "Starlark has no power operator", Some("write the product, or `1 << n`"));
@@ -245,6 +248,13 @@ impl<'a> Translator<'a> {
         if let (true, Some(t)) = (percent, group.first()) {
             self.replace(t.start, t.start, format!("{}(", super::percent::FUNCTION));
         }
+        // `"{:>3}".format(x)`: Starlark knows no specifications.
+        let is = |i: usize, text: &str| tokens.get(i).is_some_and(|t| self.text(t) == text);
+        let method = is(end, ".") && is(end + 1, "format") && is(end + 2, "(");
+        let formatted = method && group.iter().any(|t| format::needs_us(self.text(t)));
+        if let (true, Some(t)) = (formatted, group.first()) {
+            self.replace(t.start, t.start, format!("{}(", format::FUNCTION));
+        }
         if group.len() > 1 {
             self.replace(group[0].start, group[0].start, "(");
         }
@@ -259,6 +269,10 @@ impl<'a> Translator<'a> {
         }
         if let (true, Some(last)) = (percent, group.last()) {
             self.replace(last.end, last.end, ")");
+        }
+        if let (true, Some(dot), Some(open)) = (formatted, tokens.get(end), tokens.get(end + 2)) {
+            self.replace(dot.start, open.end, ", ");
+            return end + 3;
         }
         end
     }

@@ -73,7 +73,12 @@ fn start_in_background(basedir: &Basedir, timeout: Duration) -> Result<()> {
     let started = await_start(basedir, &mut child, timeout);
     let said = std::fs::read_to_string(&early).unwrap_or_default();
     let _ = std::fs::remove_file(&early);
-    started.with_context(|| said.trim().to_owned())
+    let said = said.trim().trim_start_matches("buildguild: ").to_owned();
+    match started {
+        // What the new process said is mostly why it ended, which is in its state as well.
+        Err(error) if !said.is_empty() && !said.contains(&error.to_string()) => Err(error.context(said)),
+        other => other,
+    }
 }
 
 fn await_start(basedir: &Basedir, child: &mut Child, timeout: Duration) -> Result<()> {

@@ -13,6 +13,7 @@ use buildguild_data::{Data, DataParts, Reader, housekeeping};
 use buildguild_db::{Db, SchemaState, state};
 use buildguild_engine::{Engine, EngineParts, hooks::Hooks};
 use buildguild_types::farm::FarmConfig;
+use buildguild_types::listen;
 use buildguild_types::time::SystemClock;
 use buildguild_web::{DataBackend, WebOptions, WebParts, WebServer};
 use nix::fcntl::{Flock, FlockArg};
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::reload::Reloader;
 use super::versions::Versions;
-use super::{broker, database_options, database_url, evaluators, farm_source, listen, load_farm, say};
+use super::{broker, database_options, database_url, evaluators, farm_source, load_farm, say};
 use crate::basedir::Basedir;
 
 /// How long the parts that publish and listen may take to end, each.
@@ -343,22 +344,26 @@ fn test_hooks() -> Result<Hooks> {
 
 fn worker_address(settings: &Settings, farm: &FarmConfig) -> Result<Option<SocketAddr>> {
     if let Some(text) = &settings.worker_listen {
-        return Ok(listen::from_setting("worker.listen", text)?.first().copied());
+        let addresses = listen::from_setting(text).with_context(|| format!("worker.listen = {text:?}"))?;
+        return Ok(addresses.first().copied());
     }
     let protocol = "msgpack_experimental_v7";
     if farm.protocols.contains_key("pb") {
         tracing::warn!("c['protocols']['pb'] is not served: workers connect with --protocol={protocol}");
     }
     match farm.protocols.get(protocol) {
-        Some(port) => Ok(Some(listen::from_farm(&format!("c['protocols']['{protocol}']['port']"), port)?)),
+        Some(port) => {
+            let address = listen::from_farm(port).with_context(|| format!("c['protocols']['{protocol}']['port']"))?;
+            Ok(Some(address))
+        }
         None => Ok(None),
     }
 }
 
 fn web_addresses(settings: &Settings, loaded: &LoadedFarm) -> Result<Vec<SocketAddr>> {
     match (&settings.web_listen, &loaded.farm.www.port) {
-        (Some(text), _) => listen::from_setting("web.listen", text),
-        (None, Some(port)) => Ok(vec![listen::from_farm("c['www']['port']", port)?]),
+        (Some(text), _) => listen::from_setting(text).with_context(|| format!("web.listen = {text:?}")),
+        (None, Some(port)) => Ok(vec![listen::from_farm(port).context("c['www']['port']")?]),
         (None, None) => Ok(Vec::new()),
     }
 }

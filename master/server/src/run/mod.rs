@@ -2,7 +2,6 @@
 
 mod broker;
 mod control;
-mod listen;
 mod master;
 mod reload;
 mod versions;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use buildguild_config::{Evaluators, FarmSource, LoadedFarm};
+use buildguild_config::{Evaluators, FarmDiff, FarmSource, LoadedFarm};
 use buildguild_engine::Engine;
 use buildguild_types::farm::{ConfigHash, FarmConfig};
 use tokio::sync::watch;
@@ -52,6 +52,7 @@ impl Reloader {
             tracing::warn!("ports are read at start only; restart the master to change them");
         }
         let hash = loaded.hash.clone();
+        tracing::info!(config = %hash, "reconfiguring: {}", FarmDiff::between(&self.farm.borrow(), &loaded).summary());
         self.versions.keep(&loaded).await;
         self.web.send_replace(Arc::new(loaded.farm.clone()));
         self.farm.send_replace(loaded);
