@@ -1,5 +1,6 @@
 //! The evaluator process: reads requests until its input ends.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -68,7 +69,22 @@ pub fn run_evaluator_on(
         }
         std::thread::park_timeout(LOOK_FOR_MASTER);
     }
-    thread.join().map_err(|_| EvaluatorError::Panicked)?.map_err(EvaluatorError::Stream)
+    match thread.join() {
+        Ok(served) => served.map_err(EvaluatorError::Stream),
+        // Some allocations panic instead of aborting; to the master it is the same.
+        Err(payload) if is_out_of_memory(payload.as_ref()) => std::process::abort(),
+        Err(_) => Err(EvaluatorError::Panicked),
+    }
+}
+
+/// Whether a panic says that memory could not be had.
+fn is_out_of_memory(payload: &(dyn Any + Send)) -> bool {
+    let said = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text.as_str(),
+        (None, None) => "",
+    };
+    ["out of memory", "alloc", "capacity overflow"].iter().any(|sign| said.contains(sign))
 }
 
 fn serve(mut input: impl Read, mut output: impl Write) -> std::io::Result<()> {

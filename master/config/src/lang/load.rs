@@ -108,6 +108,10 @@ impl Loader<'_> {
         self.load_all(&file, &ast);
         let result = Module::with_temp_heap(|module| {
             self.run(&file, ast, &module);
+            if Instant::now() >= self.limits.deadline {
+                // What is there now is half a config: whatever it lacks is no news.
+                return (FarmConfig::default(), None);
+            }
             let Some(dict) = self.dictionary(&module) else {
                 return (FarmConfig::default(), None);
             };
