@@ -11,6 +11,7 @@ mod native_worker;
 mod repository;
 mod rest;
 mod stock_master;
+mod stock_page;
 mod stock_worker;
 mod waiting;
 
@@ -25,5 +26,6 @@ pub use native_worker::NativeWorker;
 pub use repository::Repository;
 pub use rest::Rest;
 pub use stock_master::StockMaster;
+pub use stock_page::stock_page;
 pub use stock_worker::{StockWorker, buildbot_environment, python_environment};
 pub use waiting::{DEADLINE, wait_for};

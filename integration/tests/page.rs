@@ -1,34 +1,30 @@
-//! The web page in a browser, as embedded in the binary.
+//! Web pages in a browser: our own as embedded in the binary, and Buildbot's, which any client's author could have written.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use integration::{Farm, TestCluster};
+use integration::{DEADLINE, Farm, Repository, TestCluster, stock_page, wait_for};
 
-/// The page's own end-to-end tests: force a build, watch it live, read its log; accessibility of every page.
-///
-/// One master: a page is connected to one replica, and the memory broker tells it of that one only.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_build_is_forced_and_watched_in_a_browser() -> Result<()> {
-    if std::env::var("BUILDGUILD_TEST_PAGE").is_ok_and(|value| value == "0") {
-        return Ok(());
-    }
-    let farm = Farm::new().worker_declared("worker.LocalWorker('local')").builder(
-        "hello",
-        "local",
-        &["steps.ShellCommand(name='greet', command=['sh', '-c', 'for i in 1 2 3 4 5; do echo hello $i; sleep 0.2; done'])"],
-    );
-    let cluster = TestCluster::builder().masters(1).start(|_| Ok(farm.text())).await?;
-    let www = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace")?.join("www");
-    let output = Command::new("npm")
-        .args(["run", "--silent", "e2e"])
-        .current_dir(www)
+/// Whether pages are tested; `cargo xtask test --no-page` leaves them out.
+fn is_wanted() -> bool {
+    std::env::var("BUILDGUILD_TEST_PAGE").map_or(true, |value| value != "0")
+}
+
+/// Runs a script of `www/package.json` against the first master.
+async fn npm(cluster: &TestCluster, script: &str, environment: &[(&str, &Path)]) -> Result<()> {
+    // Read at run time, so that a test program that was built in another checkout tests this one's page.
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).context("not run by cargo")?;
+    let mut command = Command::new("npm");
+    command
+        .args(["run", "--silent", script])
+        .current_dir(manifest.parent().context("the workspace")?.join("www"))
         .env("BUILDGUILD_URL", cluster.masters[0].url())
         .env("BUILDGUILD_BUILDER", "hello")
         .env("NO_COLOR", "1")
-        .output()
-        .context("npm")?;
+        .envs(environment.iter().copied());
+    let output = tokio::task::spawn_blocking(move || command.output()).await?.context("npm")?;
     ensure!(
         output.status.success(),
         "{}{}\n{}",
@@ -37,4 +33,101 @@ async fn a_build_is_forced_and_watched_in_a_browser() -> Result<()> {
         cluster.all_logs()
     );
     Ok(())
+}
+
+/// The page's own end-to-end tests: force a build, watch it live, read its log; accessibility of every page.
+///
+/// One master: a page is connected to one replica, and the memory broker tells it of that one only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_is_forced_and_watched_in_a_browser() -> Result<()> {
+    if !is_wanted() {
+        return Ok(());
+    }
+    let farm = Farm::new().worker_declared("worker.LocalWorker('local')").builder(
+        "hello",
+        "local",
+        &["steps.ShellCommand(name='greet', command=['sh', '-c', 'for i in 1 2 3 4 5; do echo hello $i; sleep 0.2; done'])"],
+    );
+    let cluster = TestCluster::builder().masters(1).start(|_| Ok(farm.text())).await?;
+    npm(&cluster, "e2e", &[]).await
+}
+
+/// What the stock interface is shown: builders in every state, a project, a change that was built, two kinds of
+/// schedulers, a worker that never comes.
+const FARM: &str = r#"
+from buildbot.plugins import *
+c = BuildmasterConfig = {}
+c['title'] = 'Compatibility'
+c['buildbotURL'] = 'http://' + env('BUILDGUILD__WEB__LISTEN') + '/'
+c['collapseRequests'] = False
+c['protocols'] = {'msgpack_experimental_v7': {'port': 9989}}
+c['www'] = dict(port=8010, plugins=dict(waterfall_view={}, console_view={}, grid_view={}))
+c['workers'] = [worker.LocalWorker('local'), worker.Worker('absent', 'secret')]
+c['projects'] = [util.Project(name='compat', slug='compat', description='A project')]
+
+def builder(name, script, **kwargs):
+    step = steps.ShellCommand(name='greet', command=['sh', '-c', script], env={'GREETING': util.Property('greeting')}, logEnviron=False)
+    return util.BuilderConfig(name=name, factory=util.BuildFactory([step]), **kwargs)
+
+c['builders'] = [
+    # A forced build stops half-way, until the test has seen its log grow.
+    builder('hello', '''for i in 1 2 3 4 5 6; do
+        echo $GREETING $i
+        while [ -n "$GREETING" ] && [ $i = 3 ] && [ ! -e '@GATE@' ]; do sleep 0.05; done
+    done''', workernames=['local'], tags=['quick'], project='compat', description='says hello'),
+    builder('slow', 'sleep 300', workernames=['local'], tags=['slow']),
+    builder('fails', 'echo broken; exit 1', workernames=['local']),
+    builder('waits', 'true', workernames=['absent']),
+]
+c['change_source'] = [changes.GitPoller(repourl='@REPOSITORY@', branches=['main'], pollInterval=1, pollAtLaunch=True)]
+c['schedulers'] = [
+    schedulers.SingleBranchScheduler(name='on-commit', change_filter=util.ChangeFilter(branch='main'),
+        builderNames=['hello', 'fails'], treeStableTimer=None),
+    schedulers.ForceScheduler(name='force', builderNames=['hello', 'slow', 'fails', 'waits'], properties=[
+        util.StringParameter(name='greeting', label='Greeting', default='hello'),
+        util.BooleanParameter(name='loud', label='Loud', default=False),
+        util.ChoiceStringParameter(name='colour', label='Colour', choices=['red', 'green'], default='red'),
+        util.IntParameter(name='count', label='Count', default=3),
+    ]),
+]
+"#;
+
+/// Buildbot 4.3's web interface with its waterfall, console and grid, served by Buildguild.
+#[tokio::test(flavor = "multi_thread")]
+async fn buildbots_own_interface_works() -> Result<()> {
+    if !is_wanted() {
+        return Ok(());
+    }
+    let interface = tempfile::tempdir()?;
+    stock_page(interface.path())?;
+    let gate = interface.path().join("go-on");
+    let mut made = None;
+    let cluster = TestCluster::builder()
+        .masters(1)
+        .setting("WEB__STATIC_DIR", &interface.path().display().to_string())
+        .start(|directory| {
+            let repository = made.insert(Repository::create(directory, "source")?);
+            Ok(FARM.replace("@REPOSITORY@", &repository.url()).replace("@GATE@", &gate.display().to_string()))
+        })
+        .await?;
+    let repository = made.context("made above")?;
+    let rest = cluster.rest()?;
+    repository.git(&["config", "user.name", "Ann Author"])?;
+    // The first look only notes where the branch is, and nothing tells when it was: a commit after it is a change.
+    let mut tries = 0;
+    loop {
+        repository.commit_all("A change to look at")?;
+        let seen = async || Ok((!rest.list("changes").await?.is_empty()).then_some(()));
+        match wait_for("a commit became a change", Duration::from_secs(5), seen).await {
+            Ok(()) => break,
+            Err(error) if tries == 10 => return Err(error.context(cluster.all_logs())),
+            Err(_) => tries += 1,
+        }
+    }
+    wait_for("its builds are finished", DEADLINE, async || {
+        let builds = rest.list("builds?complete=true&builderid__eq=1&builderid__eq=3").await?;
+        Ok((builds.len() >= 2).then_some(()))
+    })
+    .await?;
+    npm(&cluster, "e2e:stock", &[("BUILDGUILD_GATE", &gate)]).await
 }

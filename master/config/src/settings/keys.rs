@@ -50,6 +50,7 @@ pub(super) const KEYS: &[Key] = &[
     key("broker.retained_events", "65536", "events kept for readers that were away (memory, Redis)"),
     key("broker.retained_mb", "256", "MiB of events kept for readers that were away (RabbitMQ)"),
     key("web.listen", "", "address of the web server; c['www']['port'] of the farm config if not set"),
+    key("web.static_dir", "", "directory of a user interface to serve instead of the built-in page"),
     key("worker.listen", "", "address for workers; c['protocols'] of the farm config if not set"),
     key("cluster.check_in_interval", "5s", "how often a master shows that it lives"),
     key("cluster.expire_after", "20s", "how long a silent master is believed alive"),

@@ -87,6 +87,8 @@ pub struct Settings {
     pub broker: BrokerSettings,
     /// `web.listen`: overrides the farm config's `c['www']['port']`.
     pub web_listen: Option<String>,
+    /// `web.static_dir`: a user interface to serve instead of the built-in page, relative to the base directory.
+    pub web_static_dir: Option<PathBuf>,
     /// `worker.listen`: overrides the farm config's `c['protocols']`.
     pub worker_listen: Option<String>,
     /// `cluster.*`
@@ -384,6 +386,7 @@ impl Reader {
                     .saturating_mul(1024 * 1024),
             },
             web_listen: self.text("web.listen"),
+            web_static_dir: self.text("web.static_dir").map(PathBuf::from),
             worker_listen: self.text("worker.listen"),
             cluster: ClusterSettings {
                 check_in_interval: self.duration("cluster.check_in_interval"),

@@ -86,6 +86,13 @@ impl Reader {
                 let id = self.build_id(build).await?.ok_or_else(not_found)?;
                 self.properties(&resources::BUILD_PROPERTIES, Scope::PropertiesOfBuild(BuildRef::Id(id)), spec).await
             }
+            Plan::RequestProperties(request) => {
+                let fields = ResultSpec { fields: vec!["buildsetid".to_owned()], ..ResultSpec::default() };
+                let scope = Scope::Id("buildrequestid", request);
+                let found = query::find(self.db.read(), &resources::BUILDREQUESTS, &[scope], &fields).await?;
+                let bsid = found.as_ref().and_then(|found| found.get("buildsetid")?.as_i64()).ok_or_else(not_found)?;
+                self.properties(&resources::BUILDSET_PROPERTIES, Scope::PropertiesOfBuildset(bsid), spec).await
+            }
             Plan::BuildsetProperties(bsid) => {
                 self.properties(&resources::BUILDSET_PROPERTIES, Scope::PropertiesOfBuildset(bsid), spec).await
             }

@@ -28,6 +28,8 @@ pub(super) enum Plan {
     ChangesOfBuild(BuildRef),
     /// The properties of a build, as one object.
     BuildProperties(BuildRef),
+    /// The properties of a request's buildset, as one object.
+    RequestProperties(i64),
     /// The properties of a buildset, as one object.
     BuildsetProperties(i64),
     /// The value of a piece of build data.

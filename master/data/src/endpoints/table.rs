@@ -152,6 +152,10 @@ const ROWS: &[Row] = &[
     ("changes/n:changeid", &r::CHANGES, |a| one(&r::CHANGES, Scope::Id("changeid", a.number("changeid")?))),
     // Properties.
     ("BUILD/properties", &r::PROPERTIES, |a| Some(Plan::BuildProperties(plan::build(a)?))),
+    // Not in Buildbot, although its web interface asks for it: a request has the properties of its buildset.
+    ("buildrequests/n:buildrequestid/properties", &r::PROPERTIES, |a| {
+        Some(Plan::RequestProperties(a.number("buildrequestid")?))
+    }),
     ("buildsets/n:bsid/properties", &r::PROPERTIES, |a| Some(Plan::BuildsetProperties(a.number("bsid")?))),
     ("BUILD/property_list", &r::BUILD_PROPERTIES, |a| {
         list(&r::BUILD_PROPERTIES, Scope::PropertiesOfBuild(plan::build(a)?))

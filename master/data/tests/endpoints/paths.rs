@@ -152,7 +152,9 @@ async fn properties_come_as_an_object_or_a_list(test: &TestDb) {
         assert_eq!(one(&reader, path).await, expected, "{path}");
     }
     assert_eq!(one(&reader, "builds/2/properties").await, json!({}));
-    assert_eq!(one(&reader, "buildsets/1/properties").await, json!({"scheduler": ["force", "Scheduler"]}));
+    for path in ["buildsets/1/properties", "buildrequests/1/properties"] {
+        assert_eq!(one(&reader, path).await, json!({"scheduler": ["force", "Scheduler"]}), "{path}");
+    }
     let list = get(&reader, "builds/1/property_list").await.expect("lists").items;
     assert_eq!(list[1], json!({"name": "revision", "source": "Build", "value": "\"r1\""}));
     let list = get(&reader, "buildsets/1/properties_list").await.expect("lists").items;
@@ -263,6 +265,7 @@ async fn errors_say_what_is_wrong(test: &TestDb) {
         "logs/99/contents",
         "logs/99/raw",
         "builds/99/properties",
+        "buildrequests/99/properties",
         "builds/1/data/none",
         "builds/1/data/none/value",
         "projects/none",

@@ -1,10 +1,11 @@
 //! A master from its start to its end.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use broker_adapters::{EventHub, HubOptions};
 use buildguild_config::{Evaluators, LoadedFarm, Settings, StoredVersions};
 use buildguild_data::membership::{Membership, Timing};
@@ -192,6 +193,7 @@ impl Parts {
                 farm: web_farm_receiver,
                 metrics,
                 session_key: session_key(&db).await?,
+                static_dir: static_dir(basedir, settings)?,
                 shutdown: front.clone(),
             })?)
         };
@@ -377,10 +379,25 @@ struct WebStart<'a> {
     farm: watch::Receiver<Arc<FarmConfig>>,
     metrics: prometheus::Registry,
     session_key: Vec<u8>,
+    static_dir: Option<PathBuf>,
     shutdown: CancellationToken,
 }
 
+/// The user interface that the settings name. A wrong directory is found at start, not by the first visitor.
+fn static_dir(basedir: &Basedir, settings: &Settings) -> Result<Option<PathBuf>> {
+    let Some(directory) = &settings.web_static_dir else { return Ok(None) };
+    let directory = basedir.path().join(directory);
+    ensure!(
+        directory.join("index.html").is_file(),
+        "the setting web.static_dir names {}, where there is no index.html",
+        directory.display()
+    );
+    Ok(Some(directory))
+}
+
 fn start_web(start: WebStart<'_>) -> Result<WebServer> {
+    let mut options = WebOptions::default();
+    options.static_dir = start.static_dir;
     let web = WebServer::start(WebParts {
         listen: start.addresses,
         backend: Arc::new(DataBackend::new(start.reader, super::control::calls(start.engine.control()))),
@@ -389,7 +406,7 @@ fn start_web(start: WebStart<'_>) -> Result<WebServer> {
         workers: Some(start.engine.acceptor()),
         metrics: start.metrics,
         session_key: start.session_key,
-        options: WebOptions::default(),
+        options,
         shutdown: start.shutdown,
     })
     .context("cannot start the web server")?;
