@@ -1,7 +1,8 @@
 """Driver of the load harness for Buildguild.
 
 Variants: sqlite | postgres.
-Environment: BUILDGUILD_BIN  the `buildguild` executable (default: from PATH)
+Environment: BUILDGUILD_BIN   the `buildguild` executable (default: from PATH)
+             BUILDGUILD_SEED  the `seed` example of the database crate (default: `examples/seed` beside it)
 """
 import os
 import pathlib
@@ -83,7 +84,8 @@ class Target:
             self.pg.close()
 
     def seed(self, path):
-        raise NotImplementedError("seeding goes through `cargo run --release -p integration --bin seed`")
+        seed = os.environ.get("BUILDGUILD_SEED") or pathlib.Path(self.exe).parent / "examples/seed"
+        subprocess.run([str(seed), self.env["BUILDGUILD__DATABASE__URL"], str(path)], check=True)
 
     def master_pids(self):
         return [self.proc.pid] if self.proc else []

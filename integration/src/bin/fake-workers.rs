@@ -1,8 +1,9 @@
 //! Many fake workers in one process, for load: they log in, and end every command at once with exit code 0.
 //!
 //! The command line and the output are those of the load harness's own fake worker, of which this is the faster twin:
-//! it runs until standard input is closed, then prints one JSON line with counters.
+//! it runs until standard input is closed, then prints one JSON line with counters. With `--log-lines` its commands print.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +14,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use worker_protocol::socket::{FRAME_QUEUE, PingOptions, client, pump};
-use worker_protocol::{CommandUpdate, FrameSocket, LogText, MasterRequest, Rpc, Value, WorkerInfo, WorkerRequest, rpc};
+use worker_protocol::{
+    CommandId, CommandUpdate, FrameSocket, LogText, MasterRequest, Rpc, Value, WorkerInfo, WorkerRequest, rpc,
+};
 
 /// Many fake workers in one process.
 #[derive(Debug, Parser)]
@@ -36,6 +39,9 @@ struct Arguments {
     /// How many log in at a time.
     #[arg(long, default_value_t = 50)]
     parallel_logins: usize,
+    /// Each shell command prints that many lines of 99 bytes, as fast as the master takes them.
+    #[arg(long, default_value_t = 0)]
+    log_lines: usize,
 }
 
 #[derive(Debug, Default)]
@@ -62,8 +68,9 @@ async fn main() -> Result<()> {
         let endpoint = arguments.endpoints[index % arguments.endpoints.len()].clone();
         let name = format!("{}{}", arguments.prefix, arguments.first + index);
         let (password, counters, logins) = (arguments.password.clone(), Arc::clone(&counters), Arc::clone(&logins));
+        let log_lines = arguments.log_lines;
         workers.spawn(async move {
-            if let Err(error) = worker(&endpoint, &name, &password, &counters, &logins).await {
+            if let Err(error) = worker(&endpoint, &name, &password, &counters, &logins, log_lines).await {
                 count(&counters.errors);
                 eprintln!("{name}: {error:#}");
             }
@@ -91,6 +98,7 @@ async fn worker(
     password: &str,
     counters: &Arc<Counters>,
     logins: &Semaphore,
+    log_lines: usize,
 ) -> Result<()> {
     let login = logins.acquire().await?;
     let stream = TcpStream::connect(endpoint).await.context("connect")?;
@@ -106,7 +114,7 @@ async fn worker(
             MasterRequest::GetWorkerInfo => incoming.responder.ok(info(name).to_value()).await,
             MasterRequest::StartCommand(start) => {
                 incoming.responder.ok(Value::Nil).await;
-                tokio::spawn(command(master.clone(), start, Arc::clone(counters)));
+                tokio::spawn(command(master.clone(), start, Arc::clone(counters), log_lines));
             }
             MasterRequest::SetWorkerSettings(_) => {
                 count(&counters.settings);
@@ -120,7 +128,12 @@ async fn worker(
 }
 
 /// A command that ends at once, with what a stock worker would say.
-async fn command(master: Rpc<WorkerRequest>, start: worker_protocol::StartCommand, counters: Arc<Counters>) {
+async fn command(
+    master: Rpc<WorkerRequest>,
+    start: worker_protocol::StartCommand,
+    counters: Arc<Counters>,
+    log_lines: usize,
+) {
     count(&counters.commands);
     let mut updates = Vec::new();
     match start.command_name.as_str() {
@@ -129,6 +142,10 @@ async fn command(master: Rpc<WorkerRequest>, start: worker_protocol::StartComman
         "shell" => {
             count(&counters.shell);
             updates.push(CommandUpdate::Header(LogText::at("true\n", 0.0)));
+            if let Err(error) = print(&master, &start.command_id, log_lines).await {
+                count(&counters.errors);
+                eprintln!("{error}");
+            }
         }
         _ => {}
     }
@@ -142,6 +159,32 @@ async fn command(master: Rpc<WorkerRequest>, start: worker_protocol::StartComman
             eprintln!("{error}");
         }
     }
+}
+
+/// Lines per update: about what the buffer of a stock worker holds.
+const LINES_PER_UPDATE: usize = 600;
+/// Updates that are under way at a time; a stock worker has no limit.
+const UPDATES_UNDER_WAY: usize = 16;
+
+/// Sends the lines that the load harness's own printing command would print.
+async fn print(master: &Rpc<WorkerRequest>, command_id: &CommandId, lines: usize) -> Result<(), rpc::RpcError> {
+    let tail = "abcdefghijklmnopqrstuvwxyz0123456789".repeat(2) + "0123456789";
+    let mut under_way = VecDeque::new();
+    for first in (0..lines).step_by(LINES_PER_UPDATE) {
+        let text: String =
+            (first..lines.min(first + LINES_PER_UPDATE)).map(|line| format!("BENCH {line:09} {tail}\n")).collect();
+        let updates = vec![CommandUpdate::Stdout(LogText::at(text, 0.0))];
+        under_way.push_back(master.send(&WorkerRequest::Update { command_id: command_id.clone(), updates }).await?);
+        if under_way.len() == UPDATES_UNDER_WAY
+            && let Some(oldest) = under_way.pop_front()
+        {
+            oldest.result().await?;
+        }
+    }
+    for pending in under_way {
+        pending.result().await?;
+    }
+    Ok(())
 }
 
 fn info(name: &str) -> WorkerInfo {
