@@ -84,8 +84,12 @@ class Target:
             self.pg.close()
 
     def seed(self, path):
+        with open(path, "rb") as source:
+            self.seed_from(source)
+
+    def seed_from(self, source):
         seed = os.environ.get("BUILDGUILD_SEED") or pathlib.Path(self.exe).parent / "examples/seed"
-        subprocess.run([str(seed), self.env["BUILDGUILD__DATABASE__URL"], str(path)], check=True)
+        subprocess.run([str(seed), self.env["BUILDGUILD__DATABASE__URL"], "-"], stdin=source, check=True)
 
     def master_pids(self):
         return [self.proc.pid] if self.proc else []
