@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -101,7 +102,7 @@ async fn worker(
     log_lines: usize,
 ) -> Result<()> {
     let login = logins.acquire().await?;
-    let stream = TcpStream::connect(endpoint).await.context("connect")?;
+    let stream = connect(endpoint).await.context("connect")?;
     stream.set_nodelay(true)?;
     let socket = client::connect(stream, &format!("ws://{endpoint}/"), name, password).await?;
     drop(login);
@@ -125,6 +126,17 @@ async fn worker(
     }
     connection.await??;
     Ok(())
+}
+
+/// Connects, and tries again for ten seconds: a master's worker port may open a little after its REST API.
+async fn connect(endpoint: &str) -> std::io::Result<TcpStream> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match TcpStream::connect(endpoint).await {
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(50)).await,
+            result => return result,
+        }
+    }
 }
 
 /// A command that ends at once, with what a stock worker would say.
