@@ -163,6 +163,9 @@ pub enum ControlError {
     /// It cannot be done in the present state, and will not be done later.
     #[error("{0}")]
     Conflict(String),
+    /// This replica has not brought its farm config into force yet; another one may have.
+    #[error("the master is still starting; try again in a moment")]
+    Starting,
     /// The database cannot be reached now.
     #[error("reach the database")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),

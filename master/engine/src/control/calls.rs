@@ -118,6 +118,10 @@ impl Control {
     async fn force(&self, name: &str, values: &Map<String, Value>, caller: &Caller) -> Result<Value, ControlError> {
         let farm = self.parts.farm();
         let builders = self.parts.builders();
+        // Requests are served before the first config is applied: nothing is wrong with the values then.
+        if builders.is_empty() && !farm.farm.builders.is_empty() {
+            return Err(ControlError::Starting);
+        }
         let scheduler = farm
             .farm
             .schedulers

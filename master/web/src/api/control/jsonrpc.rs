@@ -92,6 +92,7 @@ impl From<ControlError> for RpcError {
             }
             ControlError::InvalidParams(text) => Self::invalid_params(text),
             ControlError::Conflict(text) => Self::new(StatusCode::CONFLICT, INVALID_REQUEST, text),
+            ControlError::Starting => Self::new(StatusCode::SERVICE_UNAVAILABLE, INTERNAL_ERROR, error.to_string()),
             ControlError::Unavailable(cause) => {
                 tracing::warn!(error = &*cause as &dyn std::error::Error, "a control call found no database");
                 let text = "the database cannot be reached; try again later";
