@@ -22,11 +22,23 @@ impl Balancer {
     /// # Errors
     /// If no port is free.
     pub async fn start(ports: &[u16]) -> Result<Self> {
+        Self::serve(ports, false).await
+    }
+
+    /// A balancer that begins with another backend for each connection.
+    ///
+    /// # Errors
+    /// If no port is free.
+    pub async fn taking_turns(ports: &[u16]) -> Result<Self> {
+        Self::serve(ports, true).await
+    }
+
+    async fn serve(ports: &[u16], turns: bool) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
         let backends =
             Arc::new(Mutex::new(ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect()));
-        let task = tokio::spawn(serve(listener, Arc::clone(&backends)));
+        let task = tokio::spawn(serve(listener, Arc::clone(&backends), turns));
         Ok(Self { port, backends, _task: task })
     }
 
@@ -42,10 +54,16 @@ impl Balancer {
     }
 }
 
-async fn serve(listener: TcpListener, backends: Arc<Mutex<Vec<SocketAddr>>>) {
+async fn serve(listener: TcpListener, backends: Arc<Mutex<Vec<SocketAddr>>>, turns: bool) {
     let mut connections = JoinSet::new();
     while let Ok((mut client, _)) = listener.accept().await {
-        let tried = backends.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let tried = {
+            let mut backends = backends.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if turns && !backends.is_empty() {
+                backends.rotate_left(1);
+            }
+            backends.clone()
+        };
         connections.spawn(async move {
             for backend in tried {
                 if let Ok(mut server) = TcpStream::connect(backend).await {

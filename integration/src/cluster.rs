@@ -2,17 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tempfile::TempDir;
 use test_servers::free_port;
 
 use crate::broker::{Broker, TestBroker};
 use crate::database::{Database, TestDatabase};
+use crate::link::Link;
 use crate::master::MasterProcess;
 use crate::native_worker::NativeWorker;
 use crate::rest::Rest;
 use crate::stock_worker::StockWorker;
 use crate::waiting::{DEADLINE, wait_for};
+
+/// The worker port in the farms of tests, which becomes one that is free.
+const FARM_PORT: &str = "'port': 9989";
 
 /// What a cluster is made of.
 #[derive(Debug)]
@@ -20,8 +24,11 @@ pub struct TestClusterBuilder {
     masters: usize,
     database: Database,
     broker: Broker,
+    linked: bool,
+    stopped: bool,
     environment: Vec<(String, String)>,
     expected_errors: Vec<String>,
+    one_farm: bool,
 }
 
 impl TestClusterBuilder {
@@ -46,6 +53,20 @@ impl TestClusterBuilder {
         self
     }
 
+    /// Between each master and the servers are links that can be cut, see [`TestCluster::take_links`].
+    #[must_use]
+    pub fn linked(mut self) -> Self {
+        self.linked = true;
+        self
+    }
+
+    /// The masters are made, but not started.
+    #[must_use]
+    pub fn stopped(mut self) -> Self {
+        self.stopped = true;
+        self
+    }
+
     /// With this setting for all masters, for example `("CLUSTER__EXPIRE_AFTER", "3s")`.
     #[must_use]
     pub fn setting(mut self, name: &str, value: &str) -> Self {
@@ -57,6 +78,14 @@ impl TestClusterBuilder {
     #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same `master.cfg`, byte for byte, for all masters: their worker ports then come from a setting. Otherwise
+    /// they come, as on most machines, from `c['protocols']`, and each master has its own there.
+    #[must_use]
+    pub fn one_farm(mut self) -> Self {
+        self.one_farm = true;
         self
     }
 
@@ -76,23 +105,34 @@ impl TestClusterBuilder {
         let database = TestDatabase::create(self.database, directory.path())?;
         let broker = TestBroker::start(self.broker)?;
         let farm = farm(directory.path())?;
-        let mut environment = self.environment;
+        let environment = self.environment.clone();
         let says_broker = environment.iter().any(|(name, _)| name == "BUILDGUILD__BROKER__URL");
-        if let Some(url) = broker.url().filter(|_| !says_broker) {
-            environment.push(("BUILDGUILD__BROKER__URL".to_owned(), url));
-        }
-        environment.push(("BUILDGUILD__DATABASE__URL".to_owned(), database.url().to_owned()));
+        let broker_url = broker.url().filter(|_| !says_broker);
+        let (mut database_links, mut broker_links) = (Vec::new(), Vec::new());
         let mut masters = Vec::new();
         for index in 0..self.masters {
             let name = format!("m{index}");
             let ports = (free_port()?, free_port()?);
             let path = directory.path().join(&name);
-            masters.push(MasterProcess::create(path, &name, &farm, environment.clone(), ports)?);
+            let (mut farm, mut environment) = (farm.clone(), environment.clone());
+            let url = self.reach(database.url(), &mut database_links).await?;
+            environment.push(("BUILDGUILD__DATABASE__URL".to_owned(), url));
+            if let Some(url) = &broker_url {
+                let url = self.reach(url, &mut broker_links).await?;
+                environment.push(("BUILDGUILD__BROKER__URL".to_owned(), url));
+            }
+            if !self.one_farm && farm.contains(FARM_PORT) {
+                farm = farm.replace(FARM_PORT, &format!("'port': 'tcp:{}:interface=127.0.0.1'", ports.1));
+            } else {
+                environment.push(("BUILDGUILD__WORKER__LISTEN".to_owned(), format!("127.0.0.1:{}", ports.1)));
+            }
+            masters.push(MasterProcess::create(path, &name, &farm, environment, ports)?);
         }
         let mut cluster = TestCluster {
             masters,
             workers: Vec::new(),
-            expected_errors: self.expected_errors,
+            expected_errors: self.expected_errors.clone(),
+            links: (database_links, broker_links),
             database,
             broker,
             directory,
@@ -100,6 +140,9 @@ impl TestClusterBuilder {
         if let Some(first) = cluster.masters.first() {
             let output = first.command("upgrade-master")?.arg(first.directory()).output()?;
             anyhow::ensure!(output.status.success(), "upgrade-master: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        if self.stopped {
+            return Ok(cluster);
         }
         for master in &mut cluster.masters {
             master.start()?;
@@ -109,6 +152,25 @@ impl TestClusterBuilder {
         }
         Ok(cluster)
     }
+
+    /// The URL by which a master reaches a server: a link's, if there is to be one.
+    async fn reach(&self, url: &str, links: &mut Vec<Link>) -> Result<String> {
+        if !self.linked {
+            return Ok(url.to_owned());
+        }
+        let server = port(url)?;
+        let link = Link::to(server).await?;
+        let url = url.replace(&format!("127.0.0.1:{server}"), &format!("127.0.0.1:{}", link.port()));
+        links.push(link);
+        Ok(url)
+    }
+}
+
+/// The port of a server's URL.
+fn port(url: &str) -> Result<u16> {
+    let (_, behind) = url.rsplit_once("127.0.0.1:").context("a server of this machine")?;
+    let digits: String = behind.chars().take_while(char::is_ascii_digit).collect();
+    Ok(digits.parse()?)
 }
 
 /// Masters, workers, a database and a directory, all for one test and all gone with it.
@@ -123,6 +185,7 @@ pub struct TestCluster {
     pub database: TestDatabase,
     /// The broker.
     pub broker: TestBroker,
+    links: (Vec<Link>, Vec<Link>),
     directory: TempDir,
 }
 
@@ -133,8 +196,11 @@ impl TestCluster {
             masters: 2,
             database: Database::Postgres,
             broker: Broker::Memory,
+            linked: false,
+            stopped: false,
             environment: Vec::new(),
             expected_errors: Vec::new(),
+            one_farm: false,
         }
     }
 
@@ -144,6 +210,12 @@ impl TestCluster {
     /// If the client cannot be made.
     pub fn rest(&self) -> Result<Rest> {
         self.masters[0].rest()
+    }
+
+    /// The links between each master and the database, and the broker, in the order of the masters; nothing unless the
+    /// cluster is [`TestClusterBuilder::linked`].
+    pub fn take_links(&mut self) -> (Vec<Link>, Vec<Link>) {
+        std::mem::take(&mut self.links)
     }
 
     /// The directory for all that the test makes.

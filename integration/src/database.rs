@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
-use test_servers::Postgres;
+use test_servers::{Durability, Postgres};
 
 /// Which database a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Database {
     Sqlite,
     /// A database on a PostgreSQL server, for any number of masters.
     Postgres,
+    /// The same on a server of its own, which the test may crash and restart.
+    OwnPostgres,
 }
 
 /// A database made for one test.
@@ -23,6 +25,7 @@ pub struct TestDatabase {
     url: String,
     /// The server's administrative URL, to drop the database by.
     server: Option<(String, String)>,
+    own: Option<Postgres>,
 }
 
 impl TestDatabase {
@@ -32,8 +35,16 @@ impl TestDatabase {
     /// If the server cannot be started or refuses.
     pub fn create(database: Database, directory: &Path) -> Result<Self> {
         match database {
-            Database::Sqlite => {
-                Ok(Self { url: format!("sqlite:///{}", directory.join("state.sqlite").display()), server: None })
+            Database::Sqlite => Ok(Self {
+                url: format!("sqlite:///{}", directory.join("state.sqlite").display()),
+                server: None,
+                own: None,
+            }),
+            Database::OwnPostgres => {
+                let own = Postgres::start_with(Durability::Restarts)?;
+                let server = own.url("postgres");
+                psql(&server, "CREATE DATABASE buildguild")?;
+                Ok(Self { url: own.url("buildguild"), server: Some((server, "buildguild".to_owned())), own: Some(own) })
             }
             Database::Postgres => {
                 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -41,7 +52,7 @@ impl TestDatabase {
                 let name = format!("it_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
                 psql(&server, &format!("CREATE DATABASE {name}"))?;
                 let (base, _) = server.rsplit_once('/').context("a URL without a database")?;
-                Ok(Self { url: format!("{base}/{name}"), server: Some((server, name)) })
+                Ok(Self { url: format!("{base}/{name}"), server: Some((server, name)), own: None })
             }
         }
     }
@@ -49,6 +60,11 @@ impl TestDatabase {
     /// Its URL.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The server, if it is the test's own.
+    pub fn own(&mut self) -> Option<&mut Postgres> {
+        self.own.as_mut()
     }
 
     /// Runs a statement on a PostgreSQL database and gives what it printed: rows as lines, columns separated by `|`.
@@ -63,7 +79,8 @@ impl TestDatabase {
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        if let Some((server, name)) = &self.server {
+        // A server of our own goes with all that it holds.
+        if let (Some((server, name)), None) = (&self.server, &self.own) {
             // Force: a master that was killed may have left connections behind.
             let _ = psql(server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
         }

@@ -2,10 +2,13 @@
 
 mod balancer;
 mod broker;
+pub mod chaos;
 mod cluster;
 mod database;
 mod farm;
 mod gate;
+mod hook_points;
+mod link;
 mod master;
 mod native_worker;
 mod repository;
@@ -13,6 +16,7 @@ mod rest;
 mod stock_master;
 mod stock_page;
 mod stock_worker;
+mod subscriber;
 mod waiting;
 
 pub use balancer::Balancer;
@@ -21,6 +25,8 @@ pub use cluster::{TestCluster, TestClusterBuilder};
 pub use database::{Database, TestDatabase};
 pub use farm::Farm;
 pub use gate::Gate;
+pub use hook_points::{HookPoints, Strike};
+pub use link::Link;
 pub use master::{MasterProcess, buildguild, programs};
 pub use native_worker::NativeWorker;
 pub use repository::Repository;
@@ -28,4 +34,5 @@ pub use rest::Rest;
 pub use stock_master::StockMaster;
 pub use stock_page::stock_page;
 pub use stock_worker::{StockWorker, buildbot_environment, python_environment};
+pub use subscriber::Subscriber;
 pub use waiting::{DEADLINE, wait_for};

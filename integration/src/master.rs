@@ -15,7 +15,9 @@ use crate::waiting::{DEADLINE, wait_for};
 pub fn programs() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     // target/debug/deps/<test> → target/debug
-    let directory = test.parent().and_then(Path::parent).context("a test runs from target/<profile>/deps")?;
+    // and target/debug/<program> → target/debug
+    let directory = test.parent().context("a program is in a directory")?;
+    let directory = if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
     ensure!(
         directory.join("buildguild").is_file(),
         "{} is missing: build it with `cargo build --bins`, or run `cargo xtask test`",
@@ -41,6 +43,7 @@ pub struct MasterProcess {
     web_port: u16,
     worker_port: u16,
     environment: Vec<(String, String)>,
+    wrapper: Vec<String>,
     process: Option<Child>,
     starts: u32,
 }
@@ -60,8 +63,16 @@ impl MasterProcess {
         let mut environment = environment;
         environment.push(("BUILDGUILD__MASTER__NAME".to_owned(), name.to_owned()));
         environment.push(("BUILDGUILD__WEB__LISTEN".to_owned(), format!("127.0.0.1:{web_port}")));
-        environment.push(("BUILDGUILD__WORKER__LISTEN".to_owned(), format!("127.0.0.1:{worker_port}")));
-        Ok(Self { name: name.to_owned(), directory, web_port, worker_port, environment, process: None, starts: 0 })
+        Ok(Self {
+            name: name.to_owned(),
+            directory,
+            web_port,
+            worker_port,
+            environment,
+            wrapper: Vec::new(),
+            process: None,
+            starts: 0,
+        })
     }
 
     /// A command about this master, with its settings.
@@ -71,6 +82,20 @@ impl MasterProcess {
     pub fn command(&self, subcommand: &str) -> Result<Command> {
         let mut command = buildguild()?;
         command.arg(subcommand).current_dir(&self.directory);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        Ok(command)
+    }
+
+    /// From the next start on, runs it by another program, which has to become it.
+    pub fn run_under(&mut self, wrapper: &[&str]) {
+        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    fn wrapped(&self, subcommand: &str) -> Result<Command> {
+        let plain = self.command(subcommand)?;
+        let Some((program, arguments)) = self.wrapper.split_first() else { return Ok(plain) };
+        let mut command = Command::new(program);
+        command.args(arguments).arg(plain.get_program()).args(plain.get_args()).current_dir(&self.directory);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
@@ -90,7 +115,7 @@ impl MasterProcess {
         self.starts += 1;
         let log = std::fs::File::create(self.log_file())?;
         let child = self
-            .command("start")?
+            .wrapped("start")?
             .arg("--nodaemon")
             .arg(&self.directory)
             .stdin(Stdio::null())
@@ -181,6 +206,21 @@ impl MasterProcess {
         process.kill()?;
         process.wait()?;
         Ok(())
+    }
+
+    /// Whether its process has ended, for example because a hook killed it; if so, it can be started again.
+    ///
+    /// # Errors
+    /// If the system cannot tell.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        let ended = match &mut self.process {
+            Some(process) => process.try_wait()?.is_some(),
+            None => true,
+        };
+        if ended {
+            self.process = None;
+        }
+        Ok(ended)
     }
 
     /// Sends it a signal, for example `STOP` or `CONT`.

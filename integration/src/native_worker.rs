@@ -20,10 +20,20 @@ impl NativeWorker {
     /// # Errors
     /// If that fails.
     pub fn create(directory: &Path, port: u16, name: &str, password: &str) -> Result<Self> {
+        Self::create_at(directory, &format!("127.0.0.1:{port}"), name, password)
+    }
+
+    /// The same for a master at an address or URL.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub fn create_at(directory: &Path, master: &str, name: &str, password: &str) -> Result<Self> {
         let output = Command::new(programs()?.join("buildguild-worker"))
             .arg("create-worker")
+            // A test does not wait for minutes until a worker tries again.
+            .arg("--maxdelay=1")
             .arg(directory)
-            .args([&format!("127.0.0.1:{port}"), name, password])
+            .args([master, name, password])
             .output()?;
         ensure!(output.status.success(), "create-worker: {}", String::from_utf8_lossy(&output.stderr));
         Ok(Self { directory: directory.to_path_buf(), process: None })

@@ -26,6 +26,15 @@ impl Rest {
         Ok(Self { base: base.trim_end_matches('/').to_owned(), client })
     }
 
+    /// The same, with less patience for each answer.
+    ///
+    /// # Errors
+    /// If the client cannot be made.
+    pub fn within(mut self, timeout: Duration) -> Result<Self> {
+        self.client = reqwest::Client::builder().timeout(timeout).build()?;
+        Ok(self)
+    }
+
     /// The base URL, without a slash at its end.
     pub fn base(&self) -> &str {
         &self.base

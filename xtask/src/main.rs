@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod bench;
+mod chaos;
 mod command;
 mod demo;
 mod lint;
@@ -30,6 +31,8 @@ enum Task {
     Ci,
     /// Measure Buildguild against Buildbot.
     Bench(bench::BenchArguments),
+    /// Break a cluster on purpose for a long time, or measure take-overs.
+    Chaos(chaos::ChaosArguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -42,5 +45,6 @@ fn main() -> anyhow::Result<()> {
             suite::run(&suite::TestArguments::default())
         }
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Chaos(arguments) => chaos::run(&arguments),
     }
 }

@@ -17,6 +17,8 @@ const FOR_TESTS: &[Needed] = &[
     Needed { program: "/usr/lib/postgresql/*/bin/postgres", package: "postgresql" },
     Needed { program: "redis-server", package: "redis-server" },
     Needed { program: "/usr/lib/rabbitmq/bin/rabbitmq-server", package: "rabbitmq-server" },
+    Needed { program: "/usr/sbin/nginx", package: "nginx" },
+    Needed { program: "/usr/sbin/haproxy", package: "haproxy" },
     Needed { program: "/usr/bin/chromium", package: "chromium" },
     Needed { program: "git", package: "git" },
     Needed { program: "make", package: "make" },
@@ -31,6 +33,11 @@ const PYTHON_PACKAGES: &[&str] =
 /// Installs the Debian packages that the tests need, where they are missing.
 pub(crate) fn debian_packages() -> Result<()> {
     install_missing(FOR_TESTS)
+}
+
+/// Installs what lets one process see another time.
+pub(crate) fn faketime() -> Result<()> {
+    install_missing(&[Needed { program: "faketime", package: "faketime" }])
 }
 
 /// Installs PostgreSQL, where it is missing.

@@ -2,11 +2,13 @@
 
 mod owned;
 mod postgres;
+mod proxies;
 mod rabbitmq;
 mod redis;
 
 pub use owned::free_port;
 pub use postgres::{Durability, Postgres};
+pub use proxies::{Proxy, ProxyKind};
 pub use rabbitmq::{RabbitMq, RabbitMqOptions};
 pub use redis::{Redis, RedisOptions};
 

@@ -12,9 +12,10 @@ use crate::owned::{Owned, as_user, free_port, is_root};
 /// A PostgreSQL server with its own data directory. Dropping it ends it.
 #[derive(Debug)]
 pub struct Postgres {
-    server: Owned,
+    server: Option<Owned>,
     port: u16,
     programs: PathBuf,
+    durability: Durability,
     // Removed after the server has ended: fields drop in order.
     directory: TempDir,
 }
@@ -24,6 +25,8 @@ pub struct Postgres {
 pub enum Durability {
     /// `fsync=off`: right for tests, which never lose power.
     Off,
+    /// Every commit survives the end of the server, though not of the machine: for tests that restart the server.
+    Restarts,
     /// The server's defaults: right for benchmarks.
     On,
 }
@@ -58,10 +61,29 @@ impl Postgres {
             .arg(&data)
             .output()?;
         ensure!(output.status.success(), "initdb failed: {}", String::from_utf8_lossy(&output.stderr));
-        let port = free_port()?;
-        let mut command = as_user(user, "QUIT", &programs.join("postgres"));
-        command.current_dir(directory.path()).arg("-D").arg(&data).args(["-p", &port.to_string()]);
-        let socket_directory = format!("unix_socket_directories={}", directory.path().display());
+        let mut postgres = Self { server: None, port: free_port()?, programs, durability, directory };
+        postgres.restart()?;
+        Ok(postgres)
+    }
+
+    /// Ends the server at once, as a crash would: connections break, and commits that it confirmed have to be recovered.
+    pub fn crash(&mut self) {
+        // SIGQUIT, which `Owned` sends, is PostgreSQL's immediate shutdown.
+        self.server = None;
+    }
+
+    /// Starts the server again after [`Postgres::crash`], on the same port and with what it has on disk.
+    ///
+    /// # Errors
+    ///
+    /// If it runs, or does not come up within 30 s.
+    pub fn restart(&mut self) -> Result<()> {
+        ensure!(self.server.is_none(), "PostgreSQL runs already");
+        let user = is_root().then_some("postgres");
+        let mut command = as_user(user, "QUIT", &self.programs.join("postgres"));
+        let directory = self.directory.path();
+        command.current_dir(directory).arg("-D").arg(directory.join("data")).args(["-p", &self.port.to_string()]);
+        let socket_directory = format!("unix_socket_directories={}", directory.display());
         let mut settings = vec![
             "listen_addresses=127.0.0.1",
             &socket_directory,
@@ -69,25 +91,26 @@ impl Postgres {
             "shared_buffers=128MB",
             "logging_collector=off",
         ];
-        if durability == Durability::Off {
-            settings.extend(["fsync=off", "full_page_writes=off", "synchronous_commit=off"]);
+        match self.durability {
+            Durability::Off => settings.extend(["fsync=off", "full_page_writes=off", "synchronous_commit=off"]),
+            Durability::Restarts => settings.extend(["fsync=off", "full_page_writes=off"]),
+            Durability::On => {}
         }
         for setting in settings {
             command.args(["-c", setting]);
         }
-        let log = std::fs::File::create(directory.path().join("server.log"))?;
+        let log = std::fs::File::options().create(true).append(true).open(directory.join("server.log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        // SIGQUIT is PostgreSQL's immediate shutdown: nothing here has to survive.
-        let server = Owned::spawn(command, "QUIT")?;
-        let mut postgres = Self { server, port, programs, directory };
-        let probe = postgres.programs.join("pg_isready");
-        postgres.server.wait_until("postgres", Duration::from_secs(30), || {
+        let mut server = Owned::spawn(command, "QUIT")?;
+        let (probe, port) = (self.programs.join("pg_isready"), self.port.to_string());
+        server.wait_until("postgres", Duration::from_secs(30), || {
             Command::new(&probe)
-                .args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()])
+                .args(["-q", "-h", "127.0.0.1", "-p", &port])
                 .status()
                 .is_ok_and(|status| status.success())
         })?;
-        Ok(postgres)
+        self.server = Some(server);
+        Ok(())
     }
 
     /// The URL of one of its databases; `postgres` always exists.
@@ -100,9 +123,9 @@ impl Postgres {
         self.port
     }
 
-    /// The process id of the server, for accounting and for killing it on purpose.
+    /// The process id of the server, for accounting; 0 while it does not run.
     pub fn pid(&self) -> u32 {
-        self.server.pid()
+        self.server.as_ref().map_or(0, Owned::pid)
     }
 
     /// Everything that it keeps on disk.

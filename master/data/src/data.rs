@@ -129,7 +129,7 @@ impl Data {
         let result = self
             .0
             .db
-            .write(|tx| async move {
+            .write_as(std::any::type_name::<F>(), |tx| async move {
                 let update = Update::new(tx, owner, self.now());
                 let value = f(update.clone()).await?;
                 let through_outbox = update.news().through_outbox;

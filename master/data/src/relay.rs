@@ -294,8 +294,10 @@ impl Relay {
         let count = events.len();
         let mut wait = Duration::from_millis(50);
         loop {
+            self.db.hooks().at("data::relay::publish:before");
             match self.log.publish(events.clone()).await {
                 Ok(place) => {
+                    self.db.hooks().at("data::relay::publish:after");
                     self.shared.published.fetch_add(count as u64, Ordering::Relaxed);
                     return place;
                 }

@@ -73,6 +73,7 @@ pub async fn reserve_number(db: &Db, builder: BuilderId) -> Result<Option<i64>, 
          WHERE async.set IS NOT NULL {NEXT_NUMBER}"
     );
     let row = fetch_one(db.read(), sql, params![builder]).await?.ok_or(DbError::NotFound("builder"))?;
+    db.hooks().at("db::builds::reserve_number:after");
     Ok(Some(column(&row, "last_number")?))
 }
 

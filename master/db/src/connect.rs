@@ -9,6 +9,7 @@ use buildguild_types::database_url::DatabaseUrl;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend};
 
+use crate::hooks::Hooks;
 use crate::writer::{GroupedWriter, Writer};
 use crate::{DbError, SchemaState, Tx};
 
@@ -30,6 +31,8 @@ pub struct DbOptions {
     /// After this time PostgreSQL ends a session that is idle within a transaction, and with it the locks that a paused
     /// master holds. It has to be shorter than the time after which a master is declared dead.
     pub idle_in_transaction_timeout: Duration,
+    /// Where a test kills or pauses this process.
+    pub hooks: Hooks,
 }
 
 impl DbOptions {
@@ -42,6 +45,7 @@ impl DbOptions {
             acquire_timeout: Duration::from_secs(10),
             retry_for: Duration::from_secs(5),
             idle_in_transaction_timeout: Duration::from_secs(10),
+            hooks: Hooks::none(),
         }
     }
 
@@ -105,6 +109,11 @@ impl Db {
         &self.0.options
     }
 
+    /// The points where a test kills or pauses this process.
+    pub fn hooks(&self) -> &Hooks {
+        &self.0.options.hooks
+    }
+
     /// A connection for reads outside any transaction. On SQLite it refuses to write.
     pub fn read(&self) -> &DatabaseConnection {
         &self.0.reader
@@ -124,13 +133,38 @@ impl Db {
         F: Fn(Tx) -> Fut,
         Fut: Future<Output = Result<T, DbError>>,
     {
+        self.write_as(std::any::type_name::<F>(), f).await
+    }
+
+    /// As [`Db::write`], for one who runs transactions on behalf of others: `on_behalf` is the [`std::any::type_name`] of
+    /// the closure that says what is written. It names the points of [`crate::hooks`].
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub async fn write_as<T, F, Fut>(&self, on_behalf: &'static str, f: F) -> Result<T, DbError>
+    where
+        F: Fn(Tx) -> Fut,
+        Fut: Future<Output = Result<T, DbError>>,
+    {
         const BUSY_ATTEMPTS: u32 = 10;
         let started = Instant::now();
+        let hooks = &self.0.options.hooks;
+        let f = |tx| {
+            let writing = f(tx);
+            async move {
+                let value = writing.await?;
+                hooks.at_commit(on_behalf, "before");
+                Ok(value)
+            }
+        };
         let mut attempt = 0;
         loop {
             attempt += 1;
             let error = match self.0.writer.run(&f).await {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    hooks.at_commit(on_behalf, "after");
+                    return Ok(value);
+                }
                 Err(error) => error,
             };
             let again = match &error {

@@ -76,9 +76,12 @@ impl DbError {
         matches!(self, Self::ClaimLost | Self::EpochEnded)
     }
 
-    /// What an error of a commit means: if the connection broke, nobody knows.
+    /// What an error of a commit means: if the connection broke, nobody knows; if PostgreSQL ended a session that was
+    /// idle within its transaction (this process was paused), it rolled back before the commit arrived.
     pub(crate) fn from_commit(error: DbErr) -> Self {
+        let rolled_back = sqlstate(&error).is_some_and(|code| code == "25P03");
         match Self::from(error) {
+            Self::Unavailable(source) if rolled_back => Self::Unavailable(source),
             Self::Unavailable(source) => Self::Uncertain(source),
             other => other,
         }
@@ -109,6 +112,15 @@ impl From<DbErr> for DbError {
             Kind::Unavailable => Self::Unavailable(error),
             Kind::Other => Self::Database(error),
         }
+    }
+}
+
+fn sqlstate(error: &DbErr) -> Option<String> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(sqlx))
+        | DbErr::Exec(RuntimeErr::SqlxError(sqlx))
+        | DbErr::Query(RuntimeErr::SqlxError(sqlx)) => Some(sqlx.as_database_error()?.code()?.into_owned()),
+        _ => None,
     }
 }
 

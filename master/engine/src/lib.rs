@@ -8,7 +8,6 @@ pub mod distribution;
 pub mod execution;
 mod figures;
 mod functions;
-pub mod hooks;
 pub mod logs;
 mod metrics;
 mod parts;
@@ -23,4 +22,5 @@ mod testing;
 mod wake;
 pub mod workers;
 
+pub use buildguild_db::hooks;
 pub use service::{Engine, EngineParts};

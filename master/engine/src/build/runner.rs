@@ -156,6 +156,18 @@ impl Drop for Registration<'_> {
     }
 }
 
+/// Logs why a build could not go on: for a person, unless it passes by itself.
+fn tell(request: BuildRequestId, error: &DbError) {
+    let id = request.get();
+    let source = error as &dyn std::error::Error;
+    if error.is_transient() {
+        // The database was away or restarted: the request is given back, and its next build does without help.
+        tracing::warn!(buildrequest.id = id, error = source, "the build of request {request} could not go on");
+    } else {
+        tracing::error!(buildrequest.id = id, error = source, "the build of request {request} could not go on");
+    }
+}
+
 #[async_trait]
 impl BuildRunner for Runner {
     async fn run(&self, assignment: Assignment) {
@@ -170,11 +182,7 @@ impl BuildRunner for Runner {
             tracing::warn!(buildrequest.id = request.get(), "the claim of request {request} was lost: its build stops");
             return;
         }
-        tracing::error!(
-            buildrequest.id = request.get(),
-            error = &error as &dyn std::error::Error,
-            "the build of request {request} could not go on"
-        );
+        tell(request, &error);
         // What failed may fail again: a request that cannot be built must not make build after build.
         tokio::time::sleep(ABORT_RETRY).await;
         self.abort(&recorder(), request, owner).await;

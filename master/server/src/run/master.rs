@@ -12,7 +12,7 @@ use buildguild_data::membership::{Membership, Timing};
 use buildguild_data::relay::{self, RelayBell};
 use buildguild_data::{Data, DataParts, Reader, housekeeping};
 use buildguild_db::{Db, SchemaState, state};
-use buildguild_engine::{Engine, EngineParts, hooks::Hooks};
+use buildguild_engine::{Engine, EngineParts};
 use buildguild_types::farm::FarmConfig;
 use buildguild_types::listen;
 use buildguild_types::time::SystemClock;
@@ -328,20 +328,9 @@ async fn start_engine(
         worker_listener,
         basedir: basedir.path().to_path_buf(),
         rescan_interval: settings.cluster.rescan_interval,
-        hooks: test_hooks()?,
+        hooks: data.db().hooks().clone(),
         metrics: metrics.clone(),
     })?)
-}
-
-/// Points where a test pauses or kills this process. Only debug builds listen.
-fn test_hooks() -> Result<Hooks> {
-    if !cfg!(debug_assertions) {
-        return Ok(Hooks::none());
-    }
-    match std::env::var("BUILDGUILD_TEST_HOOK") {
-        Ok(text) => Hooks::parse(&text).context("BUILDGUILD_TEST_HOOK"),
-        Err(_) => Ok(Hooks::none()),
-    }
 }
 
 fn worker_address(settings: &Settings, farm: &FarmConfig) -> Result<Option<SocketAddr>> {

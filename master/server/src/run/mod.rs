@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use buildguild_config::{EvaluatorOptions, Evaluators, FarmSource, LoadedFarm, Settings, render_all};
+use buildguild_db::hooks::Hooks;
 use buildguild_db::{Db, DbOptions};
 use tokio::runtime::Runtime;
 
@@ -100,6 +101,12 @@ fn database_options(basedir: &Basedir, settings: &Settings, url: String) -> DbOp
     options.acquire_timeout = settings.database.connect_timeout;
     // The locks of a paused master must be gone before it is declared dead.
     options.idle_in_transaction_timeout = settings.cluster.expire_after / 2;
+    // Only debug builds let a test kill or pause them.
+    if cfg!(debug_assertions)
+        && let Some(directory) = std::env::var_os("BUILDGUILD_TEST_HOOKS")
+    {
+        options.hooks = Hooks::watching(Path::new(&directory));
+    }
     options
 }
 
