@@ -129,7 +129,7 @@ async fn resumes_from_the_ring() {
 
 #[tokio::test]
 async fn a_cursor_that_is_not_retained_is_a_reset() {
-    let log = Arc::new(MemoryLog::default());
+    let log = Arc::new(MemoryLog::new(4));
     let mut options = HubOptions::default();
     options.ring_events = 4;
     let hub = hub_of(&log, options).await;
@@ -166,4 +166,56 @@ async fn shutting_down_ends_subscriptions() {
     assert_eq!(next(&mut subscription).await.expect_err("ended"), Gone::ShutDown);
     task.await.expect("ends");
     assert_eq!(hub.listen(Vec::new()).expect_err("ended"), Gone::ShutDown);
+}
+
+#[tokio::test]
+async fn a_resume_from_before_the_ring_reads_the_log() {
+    let log = Arc::new(MemoryLog::new(1000));
+    let mut options = HubOptions::default();
+    options.ring_events = 10;
+    let hub = hub_of(&log, options).await;
+    let start = hub.newest();
+    let again = build_event(0, "new");
+    log.publish(vec![again.clone()]).await.expect("publishes");
+    for id in 1..600 {
+        log.publish(vec![build_event(id, "new"), build_event(id, "finished")]).await.expect("publishes");
+        // The hub keeps up.
+        tokio::task::yield_now().await;
+    }
+    // A duplicate, as after a publisher's error.
+    log.publish(vec![again]).await.expect("publishes");
+    let mut newest = hub.listen(vec![filter("builds/600/new")]).expect("listens");
+    log.publish(vec![build_event(600, "new")]).await.expect("publishes");
+    let last = next(&mut newest).await.expect("goes on").cursor().clone();
+    let subscribing = hub.subscribe(vec![filter("builds/*/new")], SubscribeFrom::After(start)).await;
+    assert_eq!(subscribing.err(), Some(Gone::NotRetained), "the log has only the last thousand");
+    let from = Cursor::new(Arc::clone(last.generation()), Position::at(last.position().major - 800));
+    let mut resumed = hub.subscribe(vec![filter("builds/*/new")], SubscribeFrom::After(from)).await.expect("resumes");
+    log.publish(vec![build_event(601, "new")]).await.expect("publishes");
+    let first = next_key(&mut resumed).await;
+    let first: u32 = first.split('/').nth(1).and_then(|id| id.parse().ok()).expect("an id");
+    assert!((200..202).contains(&first), "{first}");
+    let mut expected: Vec<_> = (first + 1..600).collect();
+    // The duplicate is the first that this reader sees.
+    expected.extend([0, 600, 601]);
+    for id in expected {
+        assert_eq!(next_key(&mut resumed).await, format!("builds/{id}/new"));
+    }
+}
+
+#[tokio::test]
+async fn a_resume_that_missed_too_much_is_told_so() {
+    let log = Arc::new(MemoryLog::default());
+    let mut options = HubOptions::default();
+    options.ring_events = 10;
+    options.replay_deliveries = 50;
+    let hub = hub_of(&log, options).await;
+    let start = hub.newest();
+    let mut newest = hub.listen(vec![filter("builds/499/new")]).expect("listens");
+    log.publish((0..500).map(|id| build_event(id, "new")).collect()).await.expect("publishes");
+    assert_eq!(next_key(&mut newest).await, "builds/499/new");
+    let few = hub.subscribe(vec![filter("builds/1/new")], SubscribeFrom::After(start.clone())).await;
+    assert_eq!(next_key(&mut few.expect("few")).await, "builds/1/new");
+    let all = hub.subscribe(vec![filter("builds/*/new")], SubscribeFrom::After(start)).await;
+    assert_eq!(all.err(), Some(Gone::NotRetained));
 }

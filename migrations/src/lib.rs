@@ -3,6 +3,7 @@
 mod dialect;
 mod m0001_initial;
 mod m0002_event_log;
+mod m0003_event_streams;
 mod state;
 
 pub use sea_orm_migration::sea_orm;
@@ -15,7 +16,11 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_initial::Migration), Box::new(m0002_event_log::Migration)]
+        vec![
+            Box::new(m0001_initial::Migration),
+            Box::new(m0002_event_log::Migration),
+            Box::new(m0003_event_streams::Migration),
+        ]
     }
 }
 

@@ -3,11 +3,12 @@
 //!
 //! A subscriber has a bounded queue. One that does not keep up is put out ([`Gone::TooSlow`]) and has to look at the
 //! state again; it never slows the others. Recent events are kept, bounded by number and bytes, so that a client can
-//! resume after a cursor without the broker.
+//! resume after a cursor without the broker; for those who come from further back the log itself is read.
 
 mod dedup;
 mod delivery;
 mod reader;
+mod replay;
 mod state;
 mod subscription;
 mod topic;
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use self::{delivery::Outbound, state::State};
+use self::{delivery::Outbound, replay::Replays, state::State};
 pub use self::{
     delivery::{Delivery, Form},
     state::FilterChange,
@@ -38,6 +39,10 @@ pub struct HubOptions {
     pub ring_events: usize,
     /// Bytes of event bodies kept for resumes at most.
     pub ring_bytes: usize,
+    /// Deliveries at most that a resume from further back reads from the log.
+    pub replay_deliveries: usize,
+    /// Bytes of event bodies at most that a resume from further back reads from the log.
+    pub replay_bytes: usize,
     /// How many event ids are remembered to drop duplicates.
     pub remembered_ids: usize,
 }
@@ -49,6 +54,8 @@ impl Default for HubOptions {
             max_filters: 256,
             ring_events: 65_536,
             ring_bytes: 64 * 1024 * 1024,
+            replay_deliveries: 65_536,
+            replay_bytes: 32 * 1024 * 1024,
             remembered_ids: 65_536,
         }
     }
@@ -89,6 +96,7 @@ pub struct EventHub {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    replays: Replays,
     /// Whether the log can be read at present.
     is_connected: watch::Sender<bool>,
 }
@@ -118,6 +126,7 @@ impl EventHub {
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(State::new(options, start)),
+            replays: Replays::new(Arc::clone(&log), &options),
             is_connected: watch::Sender::new(first.is_ok()),
         });
         let task = tokio::spawn(reader::run(log, first, Arc::clone(&shared), shutdown));
@@ -127,7 +136,7 @@ impl EventHub {
     /// Subscribes to the events that match `filters`, which may be changed later.
     ///
     /// # Errors
-    /// [`Gone::NotRetained`] if the events after the cursor are not all in the ring; [`Gone::ShutDown`].
+    /// [`Gone::NotRetained`] if the events after the cursor are not all in the log, or too many; [`Gone::ShutDown`].
     pub async fn subscribe(&self, filters: Vec<TopicFilter>, from: SubscribeFrom) -> Result<HubSubscription, Gone> {
         let mut backlog = Vec::new();
         let mut from = from;
@@ -135,7 +144,11 @@ impl EventHub {
             if let SubscribeFrom::After(seen) = &mut from {
                 // A cursor of a replica that is ahead of this one is fine: what it has seen is not delivered again.
                 loop {
-                    let step = self.shared.state().ring_after(seen, RESUME_STEP)?;
+                    let step = self.shared.state().ring_after(seen, RESUME_STEP);
+                    let Ok(step) = step else {
+                        self.shared.replays.run(&self.shared, seen, &filters, &mut backlog).await?;
+                        continue;
+                    };
                     let Some(last) = step.last() else { break };
                     *seen = last.cursor.clone();
                     let is_last_step = step.len() < RESUME_STEP;
@@ -148,7 +161,7 @@ impl EventHub {
             }
             let mut state = self.shared.state();
             if let SubscribeFrom::After(seen) = &from
-                && !state.ring_after(seen, 1)?.is_empty()
+                && !state.ring_after(seen, 1).is_ok_and(|more| more.is_empty())
             {
                 // More events came meanwhile.
                 continue;

@@ -3,6 +3,7 @@
 mod data;
 mod endpoints;
 mod error;
+pub mod event_streams;
 pub mod events;
 mod generations;
 pub mod housekeeping;

@@ -20,6 +20,7 @@ pub mod codebase_commits;
 pub mod codebases;
 pub mod config_versions;
 pub mod event_log;
+pub mod event_streams;
 pub mod hooks;
 pub mod leases;
 pub mod logs;

@@ -9,6 +9,8 @@ mod build_data;
 mod changes;
 #[path = "connectors/codebases.rs"]
 mod codebases;
+#[path = "connectors/event_streams.rs"]
+mod event_streams;
 #[path = "connectors/links.rs"]
 mod links;
 #[path = "connectors/logs.rs"]

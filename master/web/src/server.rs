@@ -10,6 +10,7 @@ use std::{
 
 use actix_web::{App, HttpServer, web};
 use broker_adapters::EventHub;
+use buildguild_data::event_streams::EventStreams;
 use buildguild_types::farm::FarmConfig;
 use thiserror::Error;
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
@@ -29,6 +30,8 @@ pub struct WebParts {
     pub backend: Arc<dyn Backend>,
     /// Events.
     pub hub: EventHub,
+    /// The SSE streams of all replicas.
+    pub streams: EventStreams,
     /// The farm's configuration, as it changes.
     pub farm: watch::Receiver<Arc<FarmConfig>>,
     /// Takes workers that connect to `/worker`; without it they are refused.
@@ -140,7 +143,7 @@ impl WebServer {
             session_key: SessionKey::new(&parts.session_key),
             is_loopback_only: addresses.iter().all(|address| address.ip().is_loopback()),
             metrics,
-            sse: SseSessions::default(),
+            sse: SseSessions::new(parts.streams),
             runtime: Handle::current(),
             tasks: TaskTracker::new(),
             shutdown: parts.shutdown,
@@ -164,6 +167,7 @@ impl WebServer {
             server = server.listen(listener).map_err(|source| StartError::Listen { address: *address, source })?;
             tracing::info!(%address, "web server listens");
         }
+        state.tasks.spawn(SseSessions::watch(state.clone()));
         let server = server.run();
         let task = tokio::spawn(async move {
             let handle = server.handle();

@@ -41,6 +41,15 @@ pub(crate) struct ParsedRules {
 }
 
 impl AppState {
+    /// Runs something that writes on the main runtime, to its end also if the client leaves meanwhile. `None` if it
+    /// panicked.
+    pub(crate) async fn on_runtime<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        self.tasks.spawn_on(work, &self.runtime).await.ok()
+    }
+
     /// The farm's configuration as it is now.
     pub(crate) fn farm(&self) -> Arc<FarmConfig> {
         Arc::clone(&self.farm.borrow())

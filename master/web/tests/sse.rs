@@ -4,80 +4,25 @@ mod support;
 
 use std::time::Duration;
 
-use broker_adapters::HubOptions;
-use futures::StreamExt;
+use broker_adapters::{HubOptions, memory::MemoryLog};
+use buildguild_db::{Tx, execute, fetch_all};
 use serde_json::{Value, json};
-use support::{Server, Setup};
-
-/// A record: its event name, data and id.
-#[derive(Debug, Clone, PartialEq, Default)]
-struct Record {
-    event: String,
-    data: String,
-    id: String,
-}
-
-struct Stream {
-    response: reqwest::Response,
-    text: String,
-}
-
-impl Stream {
-    async fn open(server: &Server, path: &str, last: Option<&str>) -> Self {
-        let mut request = server.client.get(server.url(path));
-        if let Some(last) = last {
-            request = request.header("Last-Event-ID", last);
-        }
-        let response = request.send().await.expect("answers");
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self { response, text: String::new() }
-    }
-
-    /// The next record; none at the end.
-    async fn next(&mut self) -> Option<Record> {
-        loop {
-            if let Some((record, rest)) = self.text.split_once("\n\n") {
-                let mut parsed = Record::default();
-                for line in record.lines() {
-                    match line.split_once(": ").expect("a field") {
-                        ("event", value) => value.clone_into(&mut parsed.event),
-                        ("data", value) => value.clone_into(&mut parsed.data),
-                        ("id", value) => value.clone_into(&mut parsed.id),
-                        (other, _) => panic!("field {other}"),
-                    }
-                }
-                self.text = rest.to_owned();
-                return Some(parsed);
-            }
-            let chunk = tokio::time::timeout(Duration::from_secs(10), self.response.chunk()).await.expect("in time");
-            match chunk {
-                Ok(Some(chunk)) => self.text.push_str(std::str::from_utf8(&chunk).expect("UTF-8")),
-                Ok(None) | Err(_) => return None,
-            }
-        }
-    }
-
-    async fn handshake(&mut self) -> Record {
-        let record = self.next().await.expect("a record");
-        assert_eq!(record.event, "handshake");
-        record
-    }
-
-    async fn event(&mut self) -> (Value, Record) {
-        let record = self.next().await.expect("a record");
-        assert_eq!(record.event, "event", "{record:?}");
-        (serde_json::from_str(&record.data).expect("JSON"), record)
-    }
-
-    async fn key(&mut self) -> String {
-        let (data, _) = self.event().await;
-        data["key"].as_array().expect("a list").iter().map(|p| p.as_str().expect("text")).collect::<Vec<_>>().join("/")
-    }
-}
+use support::{
+    Cluster, Server, Setup,
+    sse::{Record, Stream},
+};
 
 async fn publish_build(server: &Server, id: u32) {
     server.publish(&[&format!("builds/{id}/new")], &json!({"buildid": id})).await;
+}
+
+/// Waits until the streams that ended are recorded as such.
+async fn ended(server: &Server) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while server.hub.subscriber_count() > 1 {
+        assert!(tokio::time::Instant::now() < deadline, "a stream goes on");
+        tokio::task::yield_now().await;
+    }
 }
 
 async fn command(server: &Server, path: &str) -> (u16, String) {
@@ -143,11 +88,84 @@ async fn added_filters_are_resumed_with_it() {
     assert!(last.ends_with(&uuid), "{last}");
     drop(stream);
     publish_build(&server, 2).await;
+    // Whether or not it has noticed that the client left.
     let mut resumed = Stream::open(&server, "/sse/listen", Some(&last)).await;
     assert_eq!(resumed.handshake().await.data, uuid);
     assert_eq!(resumed.key().await, "builds/2/new");
     assert_eq!(command(&server, &format!("/sse/add/{uuid}/steps/*/*")).await.0, 200);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn any_replica_resumes_a_stream_and_changes_its_filters() {
+    let cluster = Cluster::new(MemoryLog::default()).await;
+    let replica = || async { Server::with(Setup { cluster: Some(cluster.clone()), ..Setup::default() }).await };
+    let (one, other) = (replica().await, replica().await);
+    let mut stream = Stream::open(&one, "/sse/listen/builds/*/*", None).await;
+    let uuid = stream.handshake().await.data;
+    // Another replica than the one that has the stream.
+    assert_eq!(command(&other, &format!("/sse/add/{uuid}/steps/*/*")).await, (200, "ok".to_owned()));
+    assert_eq!(command(&other, &format!("/sse/remove/{uuid}/nosuch/*")).await.0, 404);
+    assert_eq!(command(&other, &format!("/sse/add/{}/steps/*/*", uuid::Uuid::new_v4())).await.0, 400);
+    // The stream names itself at once, for a client that leaves before the next event.
+    let named = stream.next().await.expect("a record");
+    assert_eq!(named.event, "");
+    assert!(named.id.ends_with(&uuid), "{}", named.id);
+    other.publish(&["steps/1/new"], &Value::Null).await;
+    assert_eq!(stream.key().await, "steps/1/new");
+    publish_build(&other, 1).await;
+    let last = stream.event().await.1.id;
+    assert_eq!(command(&other, &format!("/sse/remove/{uuid}/builds/*/*")).await, (200, "ok".to_owned()));
+    drop(stream);
+    publish_build(&one, 2).await;
+    one.publish(&["steps/2/new"], &Value::Null).await;
+    let mut resumed = Stream::open(&other, "/sse/listen/builds/*/*", Some(&last)).await;
+    assert_eq!(resumed.handshake().await.data, uuid);
+    assert_eq!(resumed.key().await, "steps/2/new");
+    // The first replica may not have noticed that its client left.
+    assert_eq!(command(&one, &format!("/sse/add/{uuid}/builds/*/*")).await, (200, "ok".to_owned()));
+    assert!(resumed.next().await.expect("a record").id.ends_with(&uuid));
+    publish_build(&one, 3).await;
+    assert_eq!(resumed.key().await, "builds/3/new");
+    one.stop().await;
+    other.stop().await;
+}
+
+/// The database was restored, or the row tidied away: a stream that is open can still be changed.
+#[tokio::test]
+async fn a_stream_that_is_not_recorded_can_be_changed_where_it_is() {
+    let server = Server::start().await;
+    let mut stream = Stream::open(&server, "/sse/listen/builds/*/*", None).await;
+    let uuid = stream.handshake().await.data;
+    let forget = |tx: Tx| async move { execute(&tx, "DELETE FROM event_streams", vec![]).await };
+    assert_eq!(server.cluster.db.db.write(forget).await.expect("writes"), 1);
+    assert_eq!(command(&server, &format!("/sse/add/{uuid}/steps/*/*")).await, (200, "ok".to_owned()));
+    assert!(stream.next().await.expect("a record").id.ends_with(&uuid));
+    server.publish(&["steps/1/new"], &Value::Null).await;
+    assert_eq!(stream.key().await, "steps/1/new");
+    server.stop().await;
+}
+
+/// Nothing is left of streams that can be resumed by their path.
+#[tokio::test]
+async fn streams_that_ended_are_forgotten() {
+    let mut setup = Setup::default();
+    // That its client has left is noticed when something is sent.
+    setup.options.sse_heartbeat = Duration::from_millis(50);
+    let server = Server::with(setup).await;
+    let mut plain = Stream::open(&server, "/sse/listen/builds/*/*", None).await;
+    plain.handshake().await;
+    let mut changed = Stream::open(&server, "/sse/listen", None).await;
+    let uuid = changed.handshake().await.data;
+    command(&server, &format!("/sse/add/{uuid}/builds/*/*")).await;
+    drop((plain, changed));
+    ended(&server).await;
+    let db = server.cluster.db.clone();
+    server.stop().await;
+    let rows = fetch_all(db.db.read(), "SELECT id, owner FROM event_streams", vec![]).await.expect("reads");
+    let rows: Vec<(String, String)> =
+        rows.iter().map(|row| (row.try_get("", "id").expect("id"), row.try_get("", "owner").expect("owner"))).collect();
+    assert_eq!(rows, [(uuid, String::new())]);
 }
 
 #[tokio::test]
@@ -209,7 +227,8 @@ async fn a_client_that_does_not_read_is_told_to_look_again() {
         last = record;
     }
     assert_eq!(last.event, "reset");
-    assert_eq!(server.hub.subscriber_count(), 0);
+    // The one that is left waits for other replicas' changes.
+    assert_eq!(server.hub.subscriber_count(), 1);
     server.stop().await;
 }
 
@@ -220,5 +239,5 @@ async fn streams_end_when_the_server_stops() {
     stream.handshake().await;
     server.stop().await;
     assert_eq!(stream.next().await, None);
-    let _ = stream.response.bytes_stream().next().await;
+    stream.close().await;
 }

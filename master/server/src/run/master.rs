@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use broker_adapters::{EventHub, HubOptions};
 use buildguild_config::{Evaluators, LoadedFarm, Settings, StoredVersions};
+use buildguild_data::event_streams::EventStreams;
 use buildguild_data::membership::{Membership, Timing};
 use buildguild_data::relay::{self, RelayBell};
 use buildguild_data::{Data, DataParts, Reader, housekeeping};
@@ -190,6 +191,11 @@ impl Parts {
                 reader: Reader::new(reading.clone(), Some(farm_receiver.clone())),
                 engine: &engine,
                 hub,
+                // People's writes have connections of their own, too; SQLite has but one writer.
+                streams: EventStreams::new(
+                    if sqlite.is_some() { db.clone() } else { reading.clone() },
+                    Arc::clone(data.log()),
+                ),
                 farm: web_farm_receiver,
                 metrics,
                 session_key: session_key(&db).await?,
@@ -365,6 +371,7 @@ struct WebStart<'a> {
     reader: Reader,
     engine: &'a Engine,
     hub: EventHub,
+    streams: EventStreams,
     farm: watch::Receiver<Arc<FarmConfig>>,
     metrics: prometheus::Registry,
     session_key: Vec<u8>,
@@ -391,6 +398,7 @@ fn start_web(start: WebStart<'_>) -> Result<WebServer> {
         listen: start.addresses,
         backend: Arc::new(DataBackend::new(start.reader, super::control::calls(start.engine.control()))),
         hub: start.hub,
+        streams: start.streams,
         farm: start.farm,
         workers: Some(start.engine.acceptor()),
         metrics: start.metrics,

@@ -1,32 +1,74 @@
-//! The SSE streams of this replica by their uuid, for the requests that change their filters, and for resuming with the
-//! filters that were added.
+//! The SSE streams that this replica serves, by their uuid.
+//!
+//! Their filters are in the database too ([`EventStreams`]), so that any replica can change or resume them: a change is
+//! written down first, then the stream is brought in line with what is written. Changes made elsewhere arrive as hints,
+//! with a periodic look behind them.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Waker,
+    time::Duration,
 };
 
-use broker_adapters::{FilterChange, FilterHandle, TopicFilter};
+use actix_web::web;
+use broker_adapters::{EventHub, FilterHandle, Gone, TopicFilter};
+use buildguild_data::event_streams::{EventStreams, HINT, StreamChange};
+use futures::task::AtomicWaker;
+use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
-/// How long the filters of a stream that ended are kept for its client to come back.
-const KEPT_FOR: Duration = Duration::from_secs(10 * 60);
-/// How many streams that ended are kept at most.
-const MAX_ENDED: usize = 10_000;
+use super::websocket::MAX_PATHS;
+use crate::state::AppState;
+
+/// How often the database is asked for changed filters when no hint came.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often the database is told that our streams are alive.
+const TIDY_EVERY: Duration = Duration::from_secs(5 * 60);
+
+/// Has a stream name itself in its ids, now that its path no longer says what it listens to.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    is_named: AtomicBool,
+    is_due: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Named {
+    /// Whether the stream's ids have to name it.
+    pub(super) fn get(&self) -> bool {
+        self.is_named.load(Ordering::Acquire)
+    }
+
+    /// Whether an id with the name is due at once: the client may be gone before the next event.
+    pub(super) fn take_due(&self, waker: &Waker) -> bool {
+        self.waker.register(waker);
+        self.is_due.swap(false, Ordering::AcqRel)
+    }
+
+    fn set(&self) {
+        self.is_named.store(true, Ordering::Release);
+        self.is_due.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
 
 #[derive(Debug)]
 struct Session {
     handle: FilterHandle,
-    filters: Vec<TopicFilter>,
-    /// Whether filters were changed after the start.
-    is_changed: bool,
-    ended: Option<Instant>,
+    filters: Vec<String>,
+    /// The version of the filters.
+    version: i64,
+    named: Arc<Named>,
 }
 
-/// All streams of this replica.
-#[derive(Debug, Default)]
+/// The streams of this replica.
+#[derive(Debug)]
 pub(crate) struct SseSessions {
+    store: EventStreams,
     sessions: Mutex<HashMap<Uuid, Session>>,
 }
 
@@ -38,81 +80,192 @@ pub(super) enum Change {
     NotListening,
     TooMany,
     UnknownSession,
+    /// The database cannot be reached.
+    Unavailable,
 }
 
+/// A stream that is taken up again: its filters and their version.
+pub(super) type Resumed = (Vec<TopicFilter>, i64);
+
 impl SseSessions {
+    pub(crate) fn new(store: EventStreams) -> Self {
+        Self { store, sessions: Mutex::default() }
+    }
+
     fn sessions(&self) -> MutexGuard<'_, HashMap<Uuid, Session>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a stream; one that resumes keeps its uuid.
-    pub(super) fn begin(&self, id: Uuid, handle: FilterHandle, filters: Vec<TopicFilter>, is_resumed: bool) {
-        let session = Session { handle, filters, is_changed: is_resumed, ended: None };
-        self.sessions().insert(id, session);
+    /// Takes up a stream that was served here or elsewhere; `None` if it is not known any more.
+    pub(super) async fn take(state: &web::Data<AppState>, id: Uuid) -> Result<Option<Resumed>, ()> {
+        let store = state.sse.store.clone();
+        let taken = state.on_runtime(async move { store.take(id).await }).await;
+        match taken {
+            Some(Ok(Some((filters, version)))) => {
+                let filters = filters.iter().filter_map(|filter| filter.parse().ok()).collect();
+                Ok(Some((filters, version)))
+            }
+            Some(Ok(None)) => Ok(None),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "cannot look up the filters of a stream");
+                Err(())
+            }
+            None => Err(()),
+        }
     }
 
-    /// The filters of a stream that has ended or whose client thinks so; they are taken from it.
-    pub(super) fn take(&self, id: &Uuid) -> Option<Vec<TopicFilter>> {
-        self.sessions().remove(id).map(|session| session.filters)
+    /// Begins to serve a stream; `resumed` is the version of the filters of one that was taken up again.
+    pub(super) async fn begin(
+        state: &web::Data<AppState>,
+        id: Uuid,
+        handle: FilterHandle,
+        filters: &[TopicFilter],
+        resumed: Option<i64>,
+    ) -> Arc<Named> {
+        let filters: Vec<String> = filters.iter().map(ToString::to_string).collect();
+        let named = Arc::<Named>::default();
+        if resumed.is_some() {
+            named.is_named.store(true, Ordering::Release);
+        }
+        let session =
+            Session { handle, filters: filters.clone(), version: resumed.unwrap_or(0), named: Arc::clone(&named) };
+        state.sse.sessions().insert(id, session);
+        if resumed.is_none() {
+            // Without a row the stream is served as well; it is written when the filters are changed.
+            let store = state.sse.store.clone();
+            if let Some(Err(error)) = state.on_runtime(async move { store.begin(id, &filters).await }).await {
+                tracing::warn!(%error, "a stream is known to this replica only");
+            }
+        }
+        named
     }
 
-    /// Whether the stream's filters were changed after its start, so that a resume needs to know which stream it was.
-    pub(super) fn is_changed(&self, id: &Uuid) -> bool {
-        self.sessions().get(id).is_some_and(|session| session.is_changed)
+    /// Ends a stream. Its filters are remembered for a while if they cannot be told from its path.
+    pub(super) fn end(state: &web::Data<AppState>, id: Uuid, handle: &FilterHandle) {
+        let mut sessions = state.sse.sessions();
+        let Some(keep) =
+            sessions.get(&id).filter(|session| session.handle.is_same(handle)).map(|session| session.named.get())
+        else {
+            return;
+        };
+        sessions.remove(&id);
+        drop(sessions);
+        let store = state.sse.store.clone();
+        let ending = async move {
+            if let Err(error) = store.end(id, keep).await {
+                tracing::debug!(%error, "a stream that ended stays recorded for an hour");
+            }
+        };
+        state.tasks.spawn_on(ending, &state.runtime);
     }
 
-    /// Ends a stream. Its filters are kept for a while if they cannot be told from its path.
-    pub(super) fn end(&self, id: &Uuid, handle: &FilterHandle) {
+    /// Adds a filter to a stream or removes one, wherever it is served.
+    pub(super) async fn change(state: &web::Data<AppState>, id: Uuid, filter: &TopicFilter, is_add: bool) -> Change {
+        let known = state.sse.sessions().get(&id).map(|session| session.filters.clone());
+        let (store, text) = (state.sse.store.clone(), filter.to_string());
+        let changing = async move {
+            let mut outcome = store.change(id, &text, is_add, MAX_PATHS).await?;
+            if let (StreamChange::Unknown, Some(filters)) = (&outcome, known) {
+                store.begin(id, &filters).await?;
+                outcome = store.change(id, &text, is_add, MAX_PATHS).await?;
+            }
+            Ok::<_, buildguild_data::DataError>(outcome)
+        };
+        match state.on_runtime(changing).await {
+            Some(Ok(StreamChange::Own(filters, version))) => {
+                if state.sse.follow(id, filters, version) {
+                    Change::Done
+                } else {
+                    Change::UnknownSession
+                }
+            }
+            Some(Ok(StreamChange::Elsewhere)) => Change::Done,
+            Some(Ok(StreamChange::NotListening)) => Change::NotListening,
+            Some(Ok(StreamChange::TooMany)) => Change::TooMany,
+            Some(Ok(StreamChange::Unknown)) => Change::UnknownSession,
+            Some(Err(error)) => {
+                tracing::warn!(%error, "cannot write down the filters of a stream");
+                Change::Unavailable
+            }
+            None => Change::Unavailable,
+        }
+    }
+
+    /// Has a stream listen by a version of its filters. `false` if it is not served here.
+    fn follow(&self, id: Uuid, filters: Vec<String>, version: i64) -> bool {
         let mut sessions = self.sessions();
-        let now = Instant::now();
-        let Some(session) = sessions.get_mut(id).filter(|session| session.handle.is_same(handle)) else { return };
-        if !session.is_changed {
-            sessions.remove(id);
+        let Some(session) = sessions.get_mut(&id) else { return false };
+        if session.version >= version {
+            return true;
+        }
+        for filter in session.filters.iter().filter(|filter| !filters.contains(filter)) {
+            if let Ok(filter) = filter.parse() {
+                session.handle.remove(&filter);
+            }
+        }
+        for filter in filters.iter().filter(|filter| !session.filters.contains(filter)) {
+            if let Ok(filter) = filter.parse() {
+                session.handle.add(filter);
+            }
+        }
+        session.filters = filters;
+        session.version = version;
+        session.named.set();
+        true
+    }
+
+    /// Applies what other replicas have changed.
+    async fn follow_changes(&self) {
+        if self.sessions().is_empty() {
             return;
         }
-        session.ended = Some(now);
-        let ended = sessions.values().filter(|session| session.ended.is_some()).count();
-        if ended > MAX_ENDED {
-            let oldest = sessions.iter().filter_map(|(id, session)| Some((session.ended?, *id))).min();
-            if let Some((_, oldest)) = oldest {
-                sessions.remove(&oldest);
+        let changed = match self.store.changed().await {
+            Ok(changed) => changed,
+            Err(error) => {
+                tracing::debug!(%error, "cannot look for changed filters; trying again");
+                return;
             }
-        }
-        sessions.retain(|_, session| session.ended.is_none_or(|ended| now.duration_since(ended) < KEPT_FOR));
-    }
-
-    /// Adds a filter to an open stream.
-    pub(super) fn add(&self, id: &Uuid, filter: TopicFilter) -> Change {
-        let mut sessions = self.sessions();
-        let Some(session) = sessions.get_mut(id).filter(|session| session.ended.is_none()) else {
-            return Change::UnknownSession;
         };
-        match session.handle.add(filter.clone()) {
-            FilterChange::Done => {
-                session.filters.push(filter);
-                session.is_changed = true;
-                Change::Done
+        for (id, filters, version) in changed {
+            if self.follow(id, filters, version)
+                && let Err(error) = self.store.applied(id, version).await
+            {
+                tracing::debug!(%error, "cannot tell that a stream has its new filters");
             }
-            FilterChange::Unchanged => Change::Done,
-            FilterChange::TooMany => Change::TooMany,
-            FilterChange::Ended => Change::UnknownSession,
         }
     }
 
-    /// Removes a filter from an open stream.
-    pub(super) fn remove(&self, id: &Uuid, filter: &TopicFilter) -> Change {
-        let mut sessions = self.sessions();
-        let Some(session) = sessions.get_mut(id).filter(|session| session.ended.is_none()) else {
-            return Change::UnknownSession;
-        };
-        match session.handle.remove(filter) {
-            FilterChange::Done => {
-                session.filters.retain(|known| known != filter);
-                session.is_changed = true;
-                Change::Done
+    /// Follows what other replicas change, and keeps the database's list of streams tidy, until the server stops.
+    pub(crate) async fn watch(state: web::Data<AppState>) {
+        let hub: EventHub = state.hub.clone();
+        let Ok(hints) = format!("{HINT}/*").parse::<TopicFilter>() else { return };
+        let (mut look, mut tidy) = (interval(LOOK_EVERY), interval(TIDY_EVERY));
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while let Ok(mut rung) = hub.listen(vec![hints.clone()]) {
+            loop {
+                tokio::select! {
+                    () = state.shutdown.cancelled() => return,
+                    hint = rung.recv() => match hint {
+                        Ok(hint) => {
+                            let id = hint.key().parts().nth(1).and_then(|id| Uuid::try_parse(id).ok());
+                            if !id.is_some_and(|id| state.sse.sessions().contains_key(&id)) {
+                                continue;
+                            }
+                        }
+                        Err(Gone::ShutDown) => return,
+                        Err(Gone::TooSlow | Gone::NotRetained) => break,
+                    },
+                    _ = look.tick() => {}
+                    _ = tidy.tick() => {
+                        if let Err(error) = state.sse.store.tidy().await {
+                            tracing::debug!(%error, "cannot tidy the list of streams");
+                        }
+                        continue;
+                    }
+                }
+                state.sse.follow_changes().await;
             }
-            FilterChange::Unchanged | FilterChange::TooMany => Change::NotListening,
-            FilterChange::Ended => Change::UnknownSession,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -19,6 +20,7 @@ use super::{
     CHUNK_BYTES,
     frame::{event_record, put_record, put_record_end},
     guard::StreamGuard,
+    sessions::{Named, SseSessions},
 };
 use crate::{
     auth::{access, user_of},
@@ -79,7 +81,7 @@ pub(crate) async fn listen(request: HttpRequest, state: web::Data<AppState>) -> 
         filters.push(filter);
     }
     let mut id = Uuid::new_v4();
-    let mut is_resumed_with_changes = false;
+    let mut resumed = None;
     let mut reset = None;
     let from = match last_seen(&request) {
         LastSeen::Nothing => SubscribeFrom::Now,
@@ -88,17 +90,18 @@ pub(crate) async fn listen(request: HttpRequest, state: web::Data<AppState>) -> 
             SubscribeFrom::Now
         }
         LastSeen::UpTo(cursor, None) => SubscribeFrom::After(cursor),
-        LastSeen::UpTo(cursor, Some(session)) => match state.sse.take(&session) {
-            Some(known) => {
+        LastSeen::UpTo(cursor, Some(session)) => match SseSessions::take(&state, session).await {
+            Ok(Some((known, version))) => {
                 id = session;
                 filters = known;
-                is_resumed_with_changes = true;
+                resumed = Some(version);
                 SubscribeFrom::After(cursor)
             }
-            None => {
-                reset = Some("the filters that were added are not known here");
+            Ok(None) => {
+                reset = Some("the filters that were added are no longer known");
                 SubscribeFrom::Now
             }
+            Err(()) => return later(),
         },
     };
     let subscription = match state.hub.subscribe(filters.clone(), from).await {
@@ -108,22 +111,25 @@ pub(crate) async fn listen(request: HttpRequest, state: web::Data<AppState>) -> 
         }
         other => other,
     };
-    let Ok(subscription) = subscription else {
-        return HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "5")).finish();
-    };
-    state.sse.begin(id, subscription.filters().clone(), filters, is_resumed_with_changes);
+    let Ok(subscription) = subscription else { return later() };
+    let named = SseSessions::begin(&state, id, subscription.filters().clone(), &filters, resumed).await;
     HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         // Proxies (nginx) must hand on each event at once.
         .insert_header(("x-accel-buffering", "no"))
-        .streaming(SseBody::new(state, id, subscription, reset))
+        .streaming(SseBody::new(state, id, named, subscription, reset))
+}
+
+fn later() -> HttpResponse {
+    HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "5")).finish()
 }
 
 /// The body of a stream.
 struct SseBody {
     state: web::Data<AppState>,
     id: Uuid,
+    named: Arc<Named>,
     subscription: HubSubscription,
     handle: FilterHandle,
     heartbeat: Interval,
@@ -134,7 +140,13 @@ struct SseBody {
 }
 
 impl SseBody {
-    fn new(state: web::Data<AppState>, id: Uuid, subscription: HubSubscription, reset: Option<&str>) -> Self {
+    fn new(
+        state: web::Data<AppState>,
+        id: Uuid,
+        named: Arc<Named>,
+        subscription: HubSubscription,
+        reset: Option<&str>,
+    ) -> Self {
         let mut heartbeat = tokio::time::interval(state.options.sse_heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();
@@ -142,6 +154,7 @@ impl SseBody {
         let handle = subscription.filters().clone();
         let mut body = Self {
             id,
+            named,
             subscription,
             handle,
             heartbeat,
@@ -162,7 +175,7 @@ impl SseBody {
 
     /// The session as part of the id: only for streams whose filters were changed.
     fn named_session(&self) -> Option<Uuid> {
-        self.state.sse.is_changed(&self.id).then_some(self.id)
+        self.named.get().then_some(self.id)
     }
 
     fn put_reset(&mut self, reason: &str, cursor: &Cursor) {
@@ -217,6 +230,10 @@ impl Stream for SseBody {
         this.is_ended |= this.shutdown.as_mut().poll(cx).is_ready();
         if !this.is_ended {
             this.gather(cx);
+            // After the events: one that was queued before the change carries the name as well.
+            if this.named.take_due(cx.waker()) && !this.is_ended && this.out.is_empty() {
+                this.put_heartbeat();
+            }
             while !this.is_ended && this.heartbeat.poll_tick(cx).is_ready() {
                 if this.out.is_empty() {
                     this.put_heartbeat();
@@ -232,7 +249,7 @@ impl Stream for SseBody {
 
 impl Drop for SseBody {
     fn drop(&mut self) {
-        self.state.sse.end(&self.id, &self.handle);
+        SseSessions::end(&self.state, self.id, &self.handle);
     }
 }
 

@@ -2,7 +2,10 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod sse;
+
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -10,6 +13,8 @@ use std::{
 
 use async_trait::async_trait;
 use broker_adapters::{EventHub, EventLog, HubOptions, memory::MemoryLog};
+use buildguild_data::event_streams::EventStreams;
+use buildguild_db::test_support::TestDb;
 use buildguild_types::{
     control::{BuildRef, ControlAction, ControlCall, ControlError},
     event::{Event, EventKey},
@@ -24,9 +29,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use worker_protocol::WorkerAcceptor;
 
-/// A few builders, a log, and a record of the control calls.
+/// A few builders, a log, the builds that a test makes, and a record of the control calls.
 #[derive(Default)]
 pub(crate) struct Farm {
+    pub(crate) builds: Arc<Mutex<BTreeMap<String, Value>>>,
     pub(crate) calls: Mutex<Vec<ControlCall>>,
 }
 
@@ -70,6 +76,10 @@ impl Backend for Farm {
                 filename: (*kind == "raw").then(|| "compile_build_1_step_configure_log_stdio".to_owned()),
                 body: stream::iter((0..1000).map(|n| Ok(Bytes::from(format!("line {n}\n"))))).boxed(),
             }),
+            ["builds"] => {
+                let builds: Vec<Value> = self.builds.lock().expect("no panic").values().cloned().collect();
+                Ok(Answer::Items { plural: "builds", total: Some(builds.len() as u64), items: builds })
+            }
             ["builds", id] => Ok(Answer::Items {
                 plural: "builds",
                 items: vec![json!({ "buildid": id, "builderid": 4, "buildrequestid": 7 })],
@@ -113,6 +123,8 @@ impl Backend for Farm {
 
 /// A running server.
 pub(crate) struct Server {
+    /// What replicas share.
+    pub(crate) cluster: Cluster,
     pub(crate) address: SocketAddr,
     pub(crate) log: Arc<MemoryLog>,
     pub(crate) hub: EventHub,
@@ -123,8 +135,24 @@ pub(crate) struct Server {
     server: WebServer,
 }
 
+/// What the replicas of a cluster share: an event log and a database.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    pub(crate) log: Arc<MemoryLog>,
+    pub(crate) db: Arc<TestDb>,
+    pub(crate) builds: Arc<Mutex<BTreeMap<String, Value>>>,
+}
+
+impl Cluster {
+    pub(crate) async fn new(log: MemoryLog) -> Self {
+        Self { log: Arc::new(log), db: Arc::new(TestDb::sqlite().await.expect("a database")), builds: Arc::default() }
+    }
+}
+
 /// How a test differs from the usual.
 pub(crate) struct Setup {
+    /// The cluster it belongs to; one of its own without.
+    pub(crate) cluster: Option<Cluster>,
     pub(crate) config: FarmConfig,
     pub(crate) options: WebOptions,
     pub(crate) hub: HubOptions,
@@ -137,6 +165,7 @@ impl Default for Setup {
         let mut options = WebOptions::default();
         options.threads = 1;
         Self {
+            cluster: None,
             config: FarmConfig::default(),
             options,
             hub: HubOptions::default(),
@@ -152,15 +181,20 @@ impl Server {
     }
 
     pub(crate) async fn with(setup: Setup) -> Self {
-        let log = Arc::new(MemoryLog::default());
+        let cluster = match setup.cluster {
+            Some(cluster) => cluster,
+            None => Cluster::new(MemoryLog::default()).await,
+        };
+        let log = Arc::clone(&cluster.log);
         let shutdown = CancellationToken::new();
         let (hub, _task) = EventHub::start(log.clone(), setup.hub, CancellationToken::new()).await;
-        let farm = Arc::new(Farm::default());
+        let farm = Arc::new(Farm { builds: Arc::clone(&cluster.builds), calls: Mutex::default() });
         let (config, watched) = watch::channel(Arc::new(setup.config));
         let server = WebServer::start(WebParts {
             listen: vec![setup.listen.parse().expect("an address")],
             backend: farm.clone(),
             hub: hub.clone(),
+            streams: EventStreams::new(cluster.db.db.clone(), log.clone()),
             farm: watched,
             workers: setup.workers,
             metrics: prometheus::Registry::new(),
@@ -177,7 +211,7 @@ impl Server {
             .timeout(Duration::from_secs(10))
             .build()
             .expect("a client");
-        Self { address: ([127, 0, 0, 1], port).into(), log, hub, farm, config, client, shutdown, server }
+        Self { cluster, address: ([127, 0, 0, 1], port).into(), log, hub, farm, config, client, shutdown, server }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -1,0 +1,102 @@
+//! Resuming from further back than the hub remembers: the log itself is read, from the client's cursor to where the
+//! ring begins.
+//!
+//! What is found waits in memory for its client, so it is bounded, and so is the number of replays at a time: a client
+//! that has missed more than that is served faster by fetching the state again.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use tokio::sync::Semaphore;
+
+use super::{Delivery, Gone, HubOptions, Shared, TopicFilter, collect_matches, dedup::RecentIds};
+use crate::{Cursor, EventLog, SubscribeError};
+
+/// Replays at a time; others wait.
+const AT_ONCE: usize = 4;
+/// How long a replay may take, waiting included.
+const MAX_DURATION: Duration = Duration::from_secs(30);
+
+/// Reads the log for those who resume.
+pub(super) struct Replays {
+    log: Arc<dyn EventLog>,
+    permits: Semaphore,
+    max_deliveries: usize,
+    max_bytes: usize,
+    remembered_ids: usize,
+}
+
+impl fmt::Debug for Replays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replays").finish_non_exhaustive()
+    }
+}
+
+impl Replays {
+    pub(super) fn new(log: Arc<dyn EventLog>, options: &HubOptions) -> Self {
+        Self {
+            log,
+            permits: Semaphore::new(AT_ONCE),
+            max_deliveries: options.replay_deliveries,
+            max_bytes: options.replay_bytes,
+            remembered_ids: options.remembered_ids,
+        }
+    }
+
+    /// Appends what matches after `seen` to `backlog`, and moves `seen` to a place from which the ring goes on.
+    ///
+    /// # Errors
+    /// [`Gone::NotRetained`] if the log does not go back so far or cannot be read now, or it would be too much.
+    pub(super) async fn run(
+        &self,
+        shared: &Shared,
+        seen: &mut Cursor,
+        filters: &[TopicFilter],
+        backlog: &mut Vec<Delivery>,
+    ) -> Result<(), Gone> {
+        // Of another generation nothing can be read.
+        if !seen.is_same_generation(&shared.state().newest()) {
+            return Err(Gone::NotRetained);
+        }
+        let reading = async {
+            let _permit = self.permits.acquire().await.map_err(|_closed| Gone::ShutDown)?;
+            self.read(shared, seen, filters, backlog).await
+        };
+        tokio::time::timeout(MAX_DURATION, reading).await.unwrap_or(Err(Gone::NotRetained))
+    }
+
+    async fn read(
+        &self,
+        shared: &Shared,
+        seen: &mut Cursor,
+        filters: &[TopicFilter],
+        backlog: &mut Vec<Delivery>,
+    ) -> Result<(), Gone> {
+        let unreadable = |error: SubscribeError| {
+            if let SubscribeError::Unavailable(error) = &error {
+                tracing::warn!(error = %error, "cannot read the event log for a client that resumes; it has to fetch again");
+            }
+            Gone::NotRetained
+        };
+        let mut reading = self.log.subscribe(Some(seen.clone())).await.map_err(unreadable)?;
+        let mut recent = RecentIds::new(self.remembered_ids);
+        let mut bytes = 0;
+        while shared.state().check_resume(seen).is_err() {
+            let Some(batch) = reading.events.next().await else { return Err(Gone::NotRetained) };
+            let mut batch = batch.map_err(unreadable)?;
+            let Some(last) = batch.last() else { continue };
+            let next = last.cursor.clone();
+            batch.retain(|received| {
+                received.cursor.position() > seen.position() && recent.is_new(received.event.event_id)
+            });
+            *seen = next;
+            let before = backlog.len();
+            collect_matches(batch, filters, backlog);
+            bytes += backlog[before..].iter().map(|delivery| delivery.event().body.get().len()).sum::<usize>();
+            if backlog.len() > self.max_deliveries || bytes > self.max_bytes {
+                return Err(Gone::NotRetained);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! SSE streams: owners, versions of filters, and what is forgotten.
+
+use std::time::Duration;
+
+use buildguild_db::event_streams::{self as streams, FilterChange};
+use buildguild_db::test_support::TestDb;
+use buildguild_db::{Db, DbError, on_both_databases};
+
+on_both_databases!(
+    a_stream_changes_its_owner_and_its_filters,
+    concurrent_changes_are_all_kept,
+    old_streams_are_forgotten
+);
+
+async fn change(db: &Db, owner: &str, filter: &str, is_add: bool) -> FilterChange {
+    let changing = db.write(|tx| async move { streams::change(&tx, "s", owner, filter, is_add, 3).await });
+    changing.await.expect("changes")
+}
+
+async fn begin(db: &Db) {
+    let begun = db.write(|tx| async move { streams::begin(&tx, "s", "a", &["builds/*/*".to_owned()]).await }).await;
+    begun.expect("begins");
+}
+
+async fn a_stream_changes_its_owner_and_its_filters(test: &TestDb) {
+    let db = &test.db;
+    assert_eq!(change(db, "a", "x", true).await, FilterChange::Unknown);
+    begin(db).await;
+    // The owner's own changes are applied by it at once, others' are to be noticed.
+    assert!(matches!(change(db, "a", "steps/*/*", true).await, FilterChange::Done(_)));
+    assert_eq!(streams::changed(db.read(), "a").await.expect("reads"), []);
+    let FilterChange::Done(stream) = change(db, "b", "builds/*/*", false).await else { panic!("not done") };
+    assert_eq!((stream.owner.as_str(), stream.filters.clone(), stream.version), ("a", vec!["steps/*/*".to_owned()], 2));
+    assert_eq!(streams::changed(db.read(), "a").await.expect("reads"), [stream]);
+    assert!(!streams::is_applied(db.read(), "s", 2).await.expect("reads"));
+    db.write(|tx| async move { streams::applied(&tx, "s", "a", 2).await }).await.expect("writes");
+    assert!(streams::is_applied(db.read(), "s", 2).await.expect("reads"));
+    assert!(matches!(change(db, "b", "steps/*/*", true).await, FilterChange::Unchanged(_)));
+    assert!(matches!(change(db, "b", "nosuch", false).await, FilterChange::Unchanged(_)));
+    assert!(matches!(change(db, "b", "1", true).await, FilterChange::Done(_)));
+    assert!(matches!(change(db, "b", "2", true).await, FilterChange::Done(_)));
+    assert_eq!(change(db, "b", "3", true).await, FilterChange::TooMany);
+    // It resumes elsewhere: what its old owner does to it has no effect.
+    let taken = db.write(|tx| async move { streams::take(&tx, "s", "b").await }).await.expect("takes").expect("known");
+    assert_eq!((taken.owner.as_str(), taken.filters.len()), ("b", 3));
+    db.write(|tx| async move { streams::end(&tx, "s", "a", false).await }).await.expect("ends");
+    assert_eq!(streams::changed(db.read(), "b").await.expect("reads"), []);
+    db.write(|tx| async move { streams::end(&tx, "s", "b", true).await }).await.expect("ends");
+    assert_eq!(change(db, "b", "4", true).await, FilterChange::Unknown, "nobody serves it");
+    assert!(db.write(|tx| async move { streams::take(&tx, "s", "c").await }).await.expect("takes").is_some());
+    db.write(|tx| async move { streams::end(&tx, "s", "c", false).await }).await.expect("ends");
+    assert!(db.write(|tx| async move { streams::take(&tx, "s", "c").await }).await.expect("takes").is_none());
+}
+
+async fn concurrent_changes_are_all_kept(test: &TestDb) {
+    let db = &test.db;
+    begin(db).await;
+    let add = |n: usize| async move {
+        let filter = &format!("f/{n}");
+        db.write(|tx| async move { streams::change(&tx, "s", "b", filter, true, 100).await }).await
+    };
+    let done = futures::future::join_all((0..10).map(add)).await;
+    assert!(done.iter().all(|change| matches!(change, Ok(FilterChange::Done(_)))), "{done:?}");
+    let stream = streams::changed(db.read(), "a").await.expect("reads").pop().expect("changed");
+    assert_eq!((stream.filters.len(), stream.version), (11, 10));
+}
+
+async fn old_streams_are_forgotten(test: &TestDb) {
+    let db = &test.db;
+    begin(db).await;
+    let tidy = |owner: &'static str, keep_for| {
+        db.write(move |tx| async move { Ok::<_, DbError>(streams::tidy(&tx, owner, keep_for).await?) })
+    };
+    assert_eq!(tidy("b", Duration::from_secs(60)).await.expect("tidies"), 0);
+    // Its owner is gone: nobody says that it is alive.
+    assert_eq!(tidy("b", Duration::ZERO).await.expect("tidies"), 1);
+}
