@@ -5,6 +5,7 @@ mod auth;
 mod backend;
 mod data_backend;
 mod glob;
+mod limits;
 mod live;
 mod metrics;
 mod pages;
@@ -17,5 +18,6 @@ mod worker;
 pub use self::{
     backend::{Answer, Backend, ReadError},
     data_backend::{ControlCalls, DataBackend},
+    limits::{ProxyRange, ProxyRangeError},
     server::{StartError, WebOptions, WebParts, WebServer},
 };

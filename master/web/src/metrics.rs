@@ -27,6 +27,8 @@ pub(crate) struct WebMetrics {
     pub(crate) streams: IntGaugeVec,
     /// Streams that were ended because their client did not keep up, by kind.
     pub(crate) resets: IntCounterVec,
+    /// Requests refused because there were too many, by what there were too many of.
+    pub(crate) refused: IntCounterVec,
 }
 
 /// The number of the hub's subscribers, read when it is asked for.
@@ -66,13 +68,18 @@ impl WebMetrics {
             Opts::new("buildguild_event_stream_resets_total", "Event streams told to look again, by kind."),
             &["kind"],
         )?;
+        let refused = IntCounterVec::new(
+            Opts::new("buildguild_http_refused_total", "Requests refused by the limits per client address, by limit."),
+            &["limit"],
+        )?;
+        registry.register(Box::new(refused.clone()))?;
         let gauge = IntGauge::new("buildguild_event_subscribers", "Subscribers of this replica's event hub.")?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(durations.clone()))?;
         registry.register(Box::new(streams.clone()))?;
         registry.register(Box::new(resets.clone()))?;
         registry.register(Box::new(Subscribers { hub: hub.clone(), gauge }))?;
-        Ok(Self { registry, requests, durations, streams, resets })
+        Ok(Self { registry, requests, durations, streams, resets, refused })
     }
 }
 

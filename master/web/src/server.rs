@@ -17,7 +17,15 @@ use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use worker_protocol::WorkerAcceptor;
 
-use crate::{Backend, auth::SessionKey, live::SseSessions, metrics::WebMetrics, routes, state::AppState};
+use crate::{
+    Backend,
+    auth::SessionKey,
+    limits::{Connection, FORGET_EVERY, Holders, ProxyRange, RateLimits},
+    live::SseSessions,
+    metrics::WebMetrics,
+    routes,
+    state::AppState,
+};
 
 /// How long requests in flight may take after the server was told to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,6 +68,12 @@ pub struct WebOptions {
     pub max_worker_frame_bytes: usize,
     /// Connections per web thread at most; more wait.
     pub max_connections_per_thread: usize,
+    /// Connections, and besides event streams, per client address at most; 0: any number.
+    pub max_connections_per_address: usize,
+    /// Requests per second and client address, in the mean over ten seconds; 0: any number.
+    pub requests_per_second: u32,
+    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Host` are believed.
+    pub trusted_proxies: Vec<ProxyRange>,
     /// How long a client may take to send a request's head.
     pub request_timeout: Duration,
     /// How long a client may take to send a request's body.
@@ -80,12 +94,23 @@ impl Default for WebOptions {
             max_frame_bytes: 64 * 1024,
             max_worker_frame_bytes: 16 * 1024 * 1024,
             max_connections_per_thread: 25_000,
+            max_connections_per_address: 1_024,
+            requests_per_second: 200,
+            trusted_proxies: Vec::new(),
             request_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(60),
             sse_heartbeat: Duration::from_secs(15),
             read_timeout: Duration::from_secs(60),
             static_dir: None,
         }
+    }
+}
+
+/// Keeps the list of client addresses short.
+async fn forget_quiet(state: web::Data<AppState>) {
+    let mut due = tokio::time::interval(FORGET_EVERY);
+    while state.shutdown.run_until_cancelled(due.tick()).await.is_some() {
+        state.rates.forget_quiet();
     }
 }
 
@@ -143,6 +168,8 @@ impl WebServer {
             session_key: SessionKey::new(&parts.session_key),
             is_loopback_only: addresses.iter().all(|address| address.ip().is_loopback()),
             metrics,
+            rates: RateLimits::new(options.requests_per_second),
+            streams: Holders::default(),
             sse: SseSessions::new(parts.streams),
             runtime: Handle::current(),
             tasks: TaskTracker::new(),
@@ -150,12 +177,16 @@ impl WebServer {
             parsed_rules: std::sync::Mutex::new(None),
         });
         let shared = state.clone();
+        let (connections, max_connections) = (Holders::default(), options.max_connections_per_address);
         let mut server = HttpServer::new(move || {
             App::new()
                 .app_data(shared.clone())
+                .wrap(actix_web::middleware::from_fn(crate::limits::enforce))
+                // The last one is the outermost.
                 .wrap(actix_web::middleware::from_fn(crate::metrics::measure))
                 .configure(routes::configure)
         })
+        .on_connect(move |io, extensions| Connection::begin(&connections, max_connections, io, extensions))
         .disable_signals()
         .shutdown_timeout(STOP_TIMEOUT.as_secs())
         .client_request_timeout(options.request_timeout)
@@ -168,6 +199,7 @@ impl WebServer {
             tracing::info!(%address, "web server listens");
         }
         state.tasks.spawn(SseSessions::watch(state.clone()));
+        state.tasks.spawn(forget_quiet(state.clone()));
         let server = server.run();
         let task = tokio::spawn(async move {
             let handle = server.handle();

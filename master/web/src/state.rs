@@ -11,6 +11,7 @@ use worker_protocol::WorkerAcceptor;
 use crate::{
     Backend, WebOptions,
     auth::{Rules, SessionKey},
+    limits::{Holders, RateLimits},
     live::SseSessions,
     metrics::WebMetrics,
 };
@@ -27,6 +28,9 @@ pub(crate) struct AppState {
     pub(crate) is_loopback_only: bool,
     pub(crate) metrics: WebMetrics,
     pub(crate) sse: SseSessions,
+    pub(crate) rates: RateLimits,
+    /// Open event streams by client.
+    pub(crate) streams: Holders,
     /// The main runtime: writes and worker sessions run there, because a web thread may end before they do.
     pub(crate) runtime: Handle,
     pub(crate) tasks: TaskTracker,

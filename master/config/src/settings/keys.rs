@@ -51,6 +51,18 @@ pub(super) const KEYS: &[Key] = &[
     key("broker.retained_mb", "256", "MiB of events kept for readers that were away (RabbitMQ)"),
     key("web.listen", "", "address of the web server; c['www']['port'] of the farm config if not set"),
     key("web.static_dir", "", "directory of a user interface to serve instead of the built-in page"),
+    key("web.max_request_mb", "8", "the largest body of a request, in MiB"),
+    key(
+        "web.max_connections_per_address",
+        "1024",
+        "connections, and besides event streams, of one client; 0: any number",
+    ),
+    key("web.requests_per_second", "200", "of one client, in the mean over ten seconds; 0: any number"),
+    key(
+        "web.trusted_proxies",
+        "",
+        "addresses and ranges of proxies that may say who their clients are, comma-separated",
+    ),
     key("worker.listen", "", "address for workers; c['protocols'] of the farm config if not set"),
     key("cluster.check_in_interval", "5s", "how often a master shows that it lives"),
     key("cluster.expire_after", "20s", "how long a silent master is believed alive"),

@@ -89,6 +89,8 @@ pub struct Settings {
     pub web_listen: Option<String>,
     /// `web.static_dir`: a user interface to serve instead of the built-in page, relative to the base directory.
     pub web_static_dir: Option<PathBuf>,
+    /// `web.*`, but for the address.
+    pub web: WebSettings,
     /// `worker.listen`: overrides the farm config's `c['protocols']`.
     pub worker_listen: Option<String>,
     /// `cluster.*`
@@ -144,6 +146,20 @@ pub struct BrokerSettings {
     pub retained_events: usize,
     /// Bytes that the log keeps, where it counts bytes.
     pub retained_bytes: u64,
+}
+
+/// `web.*`
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct WebSettings {
+    /// The largest body of a request, in bytes.
+    pub max_request_bytes: usize,
+    /// Connections, and besides event streams, per client address; 0: any number.
+    pub max_connections_per_address: usize,
+    /// Requests per second and client address; 0: any number.
+    pub requests_per_second: u32,
+    /// Addresses and ranges of proxies.
+    pub trusted_proxies: Vec<String>,
 }
 
 /// `cluster.*`
@@ -387,6 +403,12 @@ impl Reader {
             },
             web_listen: self.text("web.listen"),
             web_static_dir: self.text("web.static_dir").map(PathBuf::from),
+            web: WebSettings {
+                max_request_bytes: self.number::<usize>("web.max_request_mb").unwrap_or(8).saturating_mul(1024 * 1024),
+                max_connections_per_address: self.number("web.max_connections_per_address").unwrap_or_default(),
+                requests_per_second: self.number("web.requests_per_second").unwrap_or_default(),
+                trusted_proxies: list(&self.text("web.trusted_proxies").unwrap_or_default()),
+            },
             worker_listen: self.text("worker.listen"),
             cluster: ClusterSettings {
                 check_in_interval: self.duration("cluster.check_in_interval"),
@@ -418,6 +440,11 @@ impl Reader {
         }
         if self.problems.is_empty() { Ok(settings) } else { Err(SettingsError::Invalid(self.problems)) }
     }
+}
+
+/// The parts of a comma-separated list.
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
 fn effective(key: &Key, values: &BTreeMap<&'static str, (String, Origin)>) -> EffectiveSetting {

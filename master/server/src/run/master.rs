@@ -199,7 +199,7 @@ impl Parts {
                 farm: web_farm_receiver,
                 metrics,
                 session_key: session_key(&db).await?,
-                static_dir: static_dir(basedir, settings)?,
+                options: web_options(basedir, settings)?,
                 shutdown: front.clone(),
             })?)
         };
@@ -375,7 +375,7 @@ struct WebStart<'a> {
     farm: watch::Receiver<Arc<FarmConfig>>,
     metrics: prometheus::Registry,
     session_key: Vec<u8>,
-    static_dir: Option<PathBuf>,
+    options: WebOptions,
     shutdown: CancellationToken,
 }
 
@@ -391,9 +391,20 @@ fn static_dir(basedir: &Basedir, settings: &Settings) -> Result<Option<PathBuf>>
     Ok(Some(directory))
 }
 
-fn start_web(start: WebStart<'_>) -> Result<WebServer> {
+fn web_options(basedir: &Basedir, settings: &Settings) -> Result<WebOptions> {
     let mut options = WebOptions::default();
-    options.static_dir = start.static_dir;
+    options.max_body_bytes = settings.web.max_request_bytes;
+    options.max_connections_per_address = settings.web.max_connections_per_address;
+    options.requests_per_second = settings.web.requests_per_second;
+    options.static_dir = static_dir(basedir, settings)?;
+    for text in &settings.web.trusted_proxies {
+        let range = text.parse().with_context(|| format!("web.trusted_proxies: {text:?}"))?;
+        options.trusted_proxies.push(range);
+    }
+    Ok(options)
+}
+
+fn start_web(start: WebStart<'_>) -> Result<WebServer> {
     let web = WebServer::start(WebParts {
         listen: start.addresses,
         backend: Arc::new(DataBackend::new(start.reader, super::control::calls(start.engine.control()))),
@@ -403,7 +414,7 @@ fn start_web(start: WebStart<'_>) -> Result<WebServer> {
         workers: Some(start.engine.acceptor()),
         metrics: start.metrics,
         session_key: start.session_key,
-        options,
+        options: start.options,
         shutdown: start.shutdown,
     })
     .context("cannot start the web server")?;

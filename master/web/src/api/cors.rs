@@ -7,7 +7,10 @@ use actix_web::{
 use buildguild_types::farm::FarmConfig;
 
 use super::error::ApiError;
-use crate::glob;
+use crate::{
+    glob,
+    limits::{ProxyRange, forwarded_host},
+};
 
 /// Methods that a pre-flight may ask for.
 const METHODS: [&str; 3] = ["GET", "POST", "HEAD"];
@@ -24,14 +27,15 @@ pub(super) enum Origin {
 }
 
 /// Looks at the `Origin` header.
-pub(super) fn check(request: &HttpRequest, farm: &FarmConfig) -> Origin {
+pub(super) fn check(request: &HttpRequest, farm: &FarmConfig, proxies: &[ProxyRange]) -> Origin {
     let Some(value) = request.headers().get(header::ORIGIN) else { return Origin::Own };
     let Ok(origin) = value.to_str() else { return Origin::Foreign };
     if farm.www.allowed_origins.iter().any(|pattern| glob::matches(pattern, origin, true)) {
         return Origin::Allowed(value.clone());
     }
     let is_own_url = origin_of(&farm.buildbot_url).is_some_and(|own| own.eq_ignore_ascii_case(origin));
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = forwarded_host(request, proxies)
+        .or_else(|| request.headers().get(header::HOST).and_then(|host| host.to_str().ok()));
     let is_own_host = host.is_some_and(|host| {
         origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
     });
@@ -85,7 +89,20 @@ mod tests {
             .insert_header((header::HOST, "127.0.0.1:8010"))
             .insert_header((header::ORIGIN, origin.to_owned()))
             .to_http_request();
-        check(&request, &farm)
+        check(&request, &farm, &[])
+    }
+
+    #[test]
+    fn a_trusted_proxy_says_what_the_own_host_is() {
+        let request = TestRequest::default()
+            .peer_addr(([10, 0, 0, 1], 4711).into())
+            .insert_header((header::HOST, "backend:8010"))
+            .insert_header(("x-forwarded-host", "ci.example.org"))
+            .insert_header((header::ORIGIN, "https://ci.example.org"))
+            .to_http_request();
+        let farm = FarmConfig::default();
+        assert_eq!(check(&request, &farm, &[]), Origin::Foreign);
+        assert_eq!(check(&request, &farm, &["10.0.0.0/8".parse().expect("a range")]), Origin::Own);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod control;
 mod cors;
 mod error;
+mod follow;
 mod openapi;
 mod read;
 mod respond;
@@ -45,7 +46,7 @@ pub(crate) async fn handle(request: HttpRequest, payload: web::Payload, state: w
         parts.clear();
     }
     let farm = state.farm();
-    let origin = cors::check(&request, &farm);
+    let origin = cors::check(&request, &farm, &state.options.trusted_proxies);
     let mut response = match *request.method() {
         Method::OPTIONS => return cors::preflight(&request, &origin),
         Method::GET | Method::HEAD if origin == Origin::Foreign => ApiError::InvalidOrigin.respond(),

@@ -3,10 +3,11 @@
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{self, HeaderValue},
+    web,
 };
 use futures::StreamExt;
 
-use super::{error::ApiError, respond};
+use super::{error::ApiError, follow, respond};
 use crate::{
     Answer,
     auth::{access, user_of},
@@ -15,16 +16,20 @@ use crate::{
 };
 
 /// Answers a read.
-pub(super) async fn handle(request: &HttpRequest, state: &AppState, path: &[&str]) -> HttpResponse {
+pub(super) async fn handle(request: &HttpRequest, state: &web::Data<AppState>, path: &[&str]) -> HttpResponse {
     match read(request, state, path).await {
         Ok(response) => response,
         Err(error) => error.respond(),
     }
 }
 
-async fn read(request: &HttpRequest, state: &AppState, path: &[&str]) -> Result<HttpResponse, ApiError> {
+async fn read(request: &HttpRequest, state: &web::Data<AppState>, path: &[&str]) -> Result<HttpResponse, ApiError> {
     access::check(state, request, &user_of(request, state), access::Request::Read).await?;
-    let spec = parse_spec(request.query_string())?;
+    let mut spec = parse_spec(request.query_string())?;
+    if let Some(follow) = follow::wanted(request, path)? {
+        spec.filters.retain(|filter| filter.field != "wait");
+        return follow::answer(request, state, path, &spec, follow).await;
+    }
     let answer = tokio::time::timeout(state.options.read_timeout, state.backend.get(path, &spec))
         .await
         .map_err(|_elapsed| ApiError::TimedOut)??;

@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, http::header};
 use serde_json::{Map, Value};
 
 use super::{User, rules::Rules, subject};
-use crate::{ReadError, state::AppState};
+use crate::{ReadError, limits::comes_from_elsewhere, state::AppState};
 
 /// What a request is about.
 #[derive(Debug, Clone, Copy)]
@@ -93,11 +93,12 @@ fn without_rules(state: &AppState, http: &HttpRequest, user: &User) -> Result<()
         };
         return Err(format!("you need to be logged in, because this server listens beyond loopback: {how}"));
     }
-    if is_local_name(http) {
+    if is_local_name(http) && !comes_from_elsewhere(http) {
         Ok(())
     } else {
         // A page of a foreign site whose name was made to resolve to this address would arrive with that name.
-        Err("without c['www']['authz'] control calls are open only under a loopback name such as localhost".to_owned())
+        Err("without c['www']['authz'] control calls are open only on this machine, under a loopback name such as localhost"
+            .to_owned())
     }
 }
 

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     auth::{access, user_of},
+    limits::{Hold, hold_stream},
     query::{decode_path_part, parameters},
     state::AppState,
 };
@@ -73,6 +74,10 @@ pub(crate) async fn listen(request: HttpRequest, state: web::Data<AppState>) -> 
     if let Err(denied) = access::check(&state, &request, &user_of(&request, &state), access::Request::Read).await {
         return HttpResponse::Forbidden().content_type("text/plain; charset=utf-8").body(denied.to_string());
     }
+    let hold = match hold_stream(&state, &request) {
+        Ok(hold) => hold,
+        Err(refusal) => return refusal,
+    };
     let mut filters = Vec::new();
     if let Some(path) = request.uri().path().strip_prefix("/sse/listen/").filter(|path| !path.is_empty()) {
         let Some(filter) = filter_of(path) else {
@@ -118,7 +123,7 @@ pub(crate) async fn listen(request: HttpRequest, state: web::Data<AppState>) -> 
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         // Proxies (nginx) must hand on each event at once.
         .insert_header(("x-accel-buffering", "no"))
-        .streaming(SseBody::new(state, id, named, subscription, reset))
+        .streaming(SseBody::new(state, (id, named), subscription, reset, hold))
 }
 
 fn later() -> HttpResponse {
@@ -137,15 +142,16 @@ struct SseBody {
     is_ended: bool,
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     _guard: StreamGuard,
+    _hold: Hold,
 }
 
 impl SseBody {
     fn new(
         state: web::Data<AppState>,
-        id: Uuid,
-        named: Arc<Named>,
+        (id, named): (Uuid, Arc<Named>),
         subscription: HubSubscription,
         reset: Option<&str>,
+        hold: Hold,
     ) -> Self {
         let mut heartbeat = tokio::time::interval(state.options.sse_heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -162,6 +168,7 @@ impl SseBody {
             is_ended: false,
             shutdown: Box::pin(state.shutdown.clone().cancelled_owned()),
             _guard: guard,
+            _hold: hold,
             state,
         };
         let session = body.named_session();
@@ -241,7 +248,8 @@ impl Stream for SseBody {
             }
         }
         if !this.out.is_empty() {
-            return Poll::Ready(Some(Ok(this.out.split().freeze())));
+            // All of it: a part that stays would keep the whole buffer for as long as the stream lives.
+            return Poll::Ready(Some(Ok(std::mem::take(&mut this.out).freeze())));
         }
         if this.is_ended { Poll::Ready(None) } else { Poll::Pending }
     }

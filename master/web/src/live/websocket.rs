@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     auth::{access, user_of},
+    limits::{Hold, hold_stream},
     state::AppState,
 };
 
@@ -38,13 +39,17 @@ pub(crate) async fn websocket(request: HttpRequest, payload: web::Payload, state
     if let Err(denied) = access::check(&state, &request, &user_of(&request, &state), access::Request::Read).await {
         return HttpResponse::Forbidden().content_type("text/plain; charset=utf-8").body(denied.to_string());
     }
+    let hold = match hold_stream(&state, &request) {
+        Ok(hold) => hold,
+        Err(refusal) => return refusal,
+    };
     let mut response = match handshake(request.head()) {
         Ok(response) => response,
         // A plain GET.
         Err(error) => return error.error_response(),
     };
     let Ok(subscription) = state.hub.listen(Vec::new()) else { return HttpResponse::ServiceUnavailable().finish() };
-    let socket = Socket::new(payload.into_inner(), subscription, state);
+    let socket = Socket::new(payload.into_inner(), subscription, state, hold);
     match response.message_body(actix_web::body::BodyStream::new(socket)) {
         Ok(response) => HttpResponse::from(response.map_into_boxed_body()),
         Err(_) => HttpResponse::InternalServerError().finish(),
@@ -70,10 +75,11 @@ struct Socket {
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     state: web::Data<AppState>,
     _guard: StreamGuard,
+    _hold: Hold,
 }
 
 impl Socket {
-    fn new(payload: Payload, subscription: HubSubscription, state: web::Data<AppState>) -> Self {
+    fn new(payload: Payload, subscription: HubSubscription, state: web::Data<AppState>, hold: Hold) -> Self {
         let seconds = state.farm().www.ws_ping_interval_secs;
         let ping = (seconds > 0).then(|| {
             let mut interval = tokio::time::interval(std::time::Duration::from_secs(seconds));
@@ -93,6 +99,7 @@ impl Socket {
             ping,
             shutdown: Box::pin(state.shutdown.clone().cancelled_owned()),
             _guard: StreamGuard::new(&state.metrics, "ws"),
+            _hold: hold,
             state,
         }
     }
@@ -269,7 +276,8 @@ impl Stream for Socket {
             this.put(Message::Ping(Bytes::new()));
         }
         if !this.out.is_empty() {
-            return Poll::Ready(Some(Ok(this.out.split().freeze())));
+            // All of it: a part that stays would keep the whole buffer for as long as the connection lives.
+            return Poll::Ready(Some(Ok(std::mem::take(&mut this.out).freeze())));
         }
         if this.is_ended { Poll::Ready(None) } else { Poll::Pending }
     }

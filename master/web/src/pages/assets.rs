@@ -13,6 +13,7 @@ use actix_web::{
     },
     web,
 };
+use base64::Engine;
 use rust_embed::RustEmbed;
 use sha2::{Digest, Sha256};
 
@@ -57,11 +58,29 @@ pub(crate) async fn index(request: HttpRequest, state: web::Data<AppState>) -> H
     let file = find(&state, "index.html").await;
     let page = file.as_ref().map_or(NOT_BUILT.into(), |file| String::from_utf8_lossy(&file.content));
     let script = script(&config_of(&state, &user_of(&request, &state)));
+    let element = format!("<script id=\"bb-config\">{script}</script>");
     let page = match page.find("<script").or_else(|| page.find("</head>")) {
-        Some(at) => format!("{}{script}\n{}", &page[..at], &page[at..]),
-        None => format!("{script}\n{page}"),
+        Some(at) => format!("{}{element}\n{}", &page[..at], &page[at..]),
+        None => format!("{element}\n{page}"),
     };
-    HttpResponse::Ok().insert_header(REVALIDATE).content_type("text/html; charset=utf-8").body(page)
+    let mut response = HttpResponse::Ok();
+    response.insert_header(REVALIDATE).content_type("text/html; charset=utf-8");
+    // Of a page that somebody else made it is not known what it needs.
+    if state.options.static_dir.is_none() {
+        response.insert_header((header::CONTENT_SECURITY_POLICY, policy(&script)));
+    }
+    response.body(page)
+}
+
+/// What the page may do: run its own scripts and the one with the configuration, and talk to its own server. Styles may
+/// be inline, and pictures (of users, in descriptions) may come from elsewhere.
+fn policy(script: &str) -> String {
+    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(script));
+    format!(
+        "default-src 'self'; script-src 'self' 'sha256-{hash}'; style-src 'self' 'unsafe-inline'; \
+         img-src 'self' data: https: http:; connect-src 'self' ws: wss:; object-src 'none'; base-uri 'self'; \
+         form-action 'self'; frame-ancestors 'self'"
+    )
 }
 
 /// Any other path: a file of the user interface, or 404.

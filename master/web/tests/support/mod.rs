@@ -33,7 +33,29 @@ use worker_protocol::WorkerAcceptor;
 #[derive(Default)]
 pub(crate) struct Farm {
     pub(crate) builds: Arc<Mutex<BTreeMap<String, Value>>>,
+    /// The log with the id 7.
+    pub(crate) log: Mutex<FarmLog>,
     pub(crate) calls: Mutex<Vec<ControlCall>>,
+}
+
+/// A log that grows.
+#[derive(Default)]
+pub(crate) struct FarmLog {
+    pub(crate) lines: Vec<String>,
+    pub(crate) is_complete: bool,
+}
+
+impl FarmLog {
+    fn get(&self) -> Value {
+        json!({ "logid": 7, "num_lines": self.lines.len(), "complete": self.is_complete })
+    }
+
+    fn contents(&self, spec: &ResultSpec) -> Value {
+        let first = spec.offset.unwrap_or(0) as usize;
+        let limit = spec.limit.unwrap_or(u64::MAX) as usize;
+        let content: String = self.lines.iter().skip(first).take(limit).map(|line| format!("{line}\n")).collect();
+        json!({ "logid": 7, "firstline": first, "content": content })
+    }
 }
 
 fn builders() -> Vec<Value> {
@@ -76,6 +98,14 @@ impl Backend for Farm {
                 filename: (*kind == "raw").then(|| "compile_build_1_step_configure_log_stdio".to_owned()),
                 body: stream::iter((0..1000).map(|n| Ok(Bytes::from(format!("line {n}\n"))))).boxed(),
             }),
+            ["logs", "7"] => {
+                let item = self.log.lock().expect("no panic").get();
+                Ok(Answer::Items { plural: "logs", items: vec![item], total: None })
+            }
+            ["logs", "7", "contents"] => {
+                let item = self.log.lock().expect("no panic").contents(spec);
+                Ok(Answer::Items { plural: "logchunks", items: vec![item], total: None })
+            }
             ["builds"] => {
                 let builds: Vec<Value> = self.builds.lock().expect("no panic").values().cloned().collect();
                 Ok(Answer::Items { plural: "builds", total: Some(builds.len() as u64), items: builds })
@@ -188,7 +218,7 @@ impl Server {
         let log = Arc::clone(&cluster.log);
         let shutdown = CancellationToken::new();
         let (hub, _task) = EventHub::start(log.clone(), setup.hub, CancellationToken::new()).await;
-        let farm = Arc::new(Farm { builds: Arc::clone(&cluster.builds), calls: Mutex::default() });
+        let farm = Arc::new(Farm { builds: Arc::clone(&cluster.builds), ..Farm::default() });
         let (config, watched) = watch::channel(Arc::new(setup.config));
         let server = WebServer::start(WebParts {
             listen: vec![setup.listen.parse().expect("an address")],

@@ -29,6 +29,11 @@ impl Stream {
         let response = request.send().await.expect("answers");
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self::of(response)
+    }
+
+    pub(crate) fn of(response: reqwest::Response) -> Self {
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self { response, text: String::new() }
     }
 
@@ -37,6 +42,10 @@ impl Stream {
         loop {
             if let Some((record, rest)) = self.text.split_once("\n\n") {
                 let mut parsed = Record::default();
+                if record.starts_with(':') {
+                    self.text = rest.to_owned();
+                    continue;
+                }
                 for line in record.lines() {
                     match line.split_once(": ").expect("a field") {
                         ("event", value) => value.clone_into(&mut parsed.event),

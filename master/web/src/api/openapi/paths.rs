@@ -111,6 +111,12 @@ impl<'a> Template<'a> {
             .description(if is_single { "The resource, in a list of one." } else { "The resources." })
             .content("application/json", content.clone())
             .content("text/plain", content);
+        let answer = if self.last == "contents" {
+            // Asked for by `Accept`: records `lines` and `complete`.
+            answer.content("text/event-stream", ContentBuilder::new().schema(Some(simple(Type::String, false))).build())
+        } else {
+            answer
+        };
         operation.response("200", answer.build()).parameters(Some(self.query(is_single, resource))).build()
     }
 
@@ -133,6 +139,13 @@ impl<'a> Template<'a> {
         if !is_single || self.last == "contents" {
             parameters.push(number("limit", "At most so many."));
             parameters.push(number("offset", "Skip so many."));
+        }
+        if self.last == "contents" {
+            parameters.push(number(
+                "wait",
+                "Of a log that grows: seconds to wait for lines after `offset`, at most 60; `meta` says then whether the \
+                 log is complete.",
+            ));
         }
         if matches!(resource, "build" | "buildrequest") {
             parameters.push(list("property", "Fill in these properties; `*` for all."));
