@@ -135,7 +135,8 @@ async fn a_client_that_does_not_read_is_put_out() {
         events += 1;
     }
     assert!(events < 400, "it was put out before the end");
-    assert_eq!(server.hub.subscriber_count(), 0);
+    // The one that is left waits for other replicas' changes.
+    assert_eq!(server.hub.subscriber_count(), 1);
     server.stop().await;
 }
 

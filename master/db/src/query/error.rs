@@ -34,6 +34,9 @@ pub enum QueryError {
     /// A filter on a single resource.
     #[error("this is not a collection")]
     NotACollection,
+    /// `after` names an item that does not exist.
+    #[error("no item {0} to go on after")]
+    NoSuchPlace(i64),
     /// More items than one answer may have.
     #[error("more than {} items: ask for pages with limit and offset", super::MAX_ITEMS)]
     TooManyItems,

@@ -12,6 +12,7 @@
 //!   decides between equals, so that pages neither overlap nor leave gaps.
 //! - Times are compared in whole seconds, as the API shows them, but ordered by the microseconds behind them.
 
+mod after;
 mod attach;
 mod decode;
 mod error;
@@ -103,7 +104,17 @@ async fn rows<'a, C: ConnectionTrait>(
     spec: &'a ResultSpec,
 ) -> Result<(Selection<'a>, Vec<QueryResult>), QueryError> {
     let selection = Selection::new(resource, &spec.fields, &spec.properties)?;
-    let statement = statement(connection.get_database_backend(), resource, scopes, spec)?;
+    let (rest, after) = after::split(resource, spec)?;
+    let place = match after {
+        // Checked first: the order is not to be trusted before.
+        Some(id) => {
+            check(resource, &rest)?;
+            let keys = order::keys(resource, &rest.order, &fixed_columns(resource, scopes, &rest))?;
+            Some(after::place(connection, resource, &keys, id).await?)
+        }
+        None => None,
+    };
+    let statement = page_statement(connection.get_database_backend(), resource, scopes, &rest, place.as_ref())?;
     let rows = if spec.limit == Some(0) { Vec::new() } else { connection.query_all_raw(statement).await? };
     if rows.len() as u64 > MAX_ITEMS {
         return Err(QueryError::TooManyItems);
@@ -119,13 +130,14 @@ async fn total<C: ConnectionTrait>(
     spec: &ResultSpec,
     found: u64,
 ) -> Result<u64, QueryError> {
-    let paged = spec.limit.is_some() || spec.offset.is_some();
+    let (spec, after) = after::split(resource, spec)?;
+    let paged = spec.limit.is_some() || spec.offset.is_some() || after.is_some();
     let offset = spec.offset.unwrap_or(0);
     let complete_page = found > 0 || offset == 0;
     if !paged || resource.totals == Totals::Page {
         return Ok(found);
     }
-    if complete_page && spec.limit.is_none_or(|limit| found < limit) {
+    if after.is_none() && complete_page && spec.limit.is_none_or(|limit| found < limit) {
         // The page ends where the collection ends, so nothing needs to be counted.
         return Ok(offset + found);
     }
@@ -147,17 +159,41 @@ pub fn statement(
     scopes: &[Scope],
     spec: &ResultSpec,
 ) -> Result<Statement, QueryError> {
+    page_statement(backend, resource, scopes, spec, None)
+}
+
+/// Columns that have one value in all rows, because the path or a filter says so.
+fn fixed_columns(resource: &'static Resource, scopes: &[Scope], spec: &ResultSpec) -> Vec<&'static str> {
+    scopes
+        .iter()
+        .filter_map(|scope| scope.fixed(resource))
+        .chain(spec.filters.iter().filter_map(|filter| filter::fixed(resource, filter)))
+        .collect()
+}
+
+/// As [`statement`], for a page that begins behind `place`.
+fn page_statement(
+    backend: DatabaseBackend,
+    resource: &'static Resource,
+    scopes: &[Scope],
+    spec: &ResultSpec,
+    place: Option<&after::Place>,
+) -> Result<Statement, QueryError> {
     check(resource, spec)?;
     let mut sql = Sql::new(backend);
     sql.push("SELECT ");
     Selection::new(resource, &spec.fields, &spec.properties)?.push(&mut sql);
     push_condition(&mut sql, resource, scopes, &spec.filters)?;
-    let fixed: Vec<&'static str> = scopes
-        .iter()
-        .filter_map(|scope| scope.fixed(resource))
-        .chain(spec.filters.iter().filter_map(|filter| filter::fixed(resource, filter)))
-        .collect();
-    order::push(resource, &spec.order, &fixed, &mut sql)?;
+    if spec.order.is_empty() && place.is_none() {
+        sql.push(" ORDER BY ").push(resource.default_order);
+    } else {
+        let keys = order::keys(resource, &spec.order, &fixed_columns(resource, scopes, spec))?;
+        if let Some(place) = place {
+            sql.push(" AND ");
+            after::push(&keys, place, &mut sql);
+        }
+        order::push(&keys, &mut sql);
+    }
     // The limit is written out, not bound: a plan made for an unknown limit may sort what an index would give in order.
     let limit = spec.limit.map_or(MAX_ITEMS + 1, |limit| limit.min(MAX_ITEMS + 1));
     sql.push(&format!(" LIMIT {limit}"));

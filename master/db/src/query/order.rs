@@ -1,5 +1,6 @@
 //! The order of a collection, in SQL and in memory.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
@@ -10,38 +11,43 @@ use super::error::QueryError;
 use super::resource::{Kind, Resource, Source, Ties};
 use super::sql::Sql;
 
-/// Appends `ORDER BY`: the keys asked for, then the unique key.
-///
-/// Null comes first when ascending. For a column that cannot be null this is left unsaid: PostgreSQL would not use an
-/// index that is declared without it.
+/// A key of an order.
+pub(super) struct SortKey {
+    pub(super) expression: Cow<'static, str>,
+    /// The type of the values; a number for a flag.
+    pub(super) kind: Kind,
+    pub(super) nullable: bool,
+    pub(super) descending: bool,
+}
+
+impl SortKey {
+    fn id(resource: &'static Resource, descending: bool) -> Self {
+        Self { expression: resource.key.into(), kind: Kind::Integer, nullable: false, descending }
+    }
+}
+
+/// The keys of an order: those asked for, then the unique key, by which alone an order goes that asks for nothing.
 ///
 /// `fixed` are columns that have one value in all rows, because the path or a filter says so.
-pub(super) fn push(
+pub(super) fn keys(
     resource: &'static Resource,
     order: &[OrderBy],
     fixed: &[&'static str],
-    sql: &mut Sql,
-) -> Result<(), QueryError> {
-    sql.push(" ORDER BY ");
-    let mut total = false;
+) -> Result<Vec<SortKey>, QueryError> {
+    let mut keys = Vec::with_capacity(order.len() + 1);
     let mut known: Vec<&str> = fixed.to_vec();
     for key in order {
         let field = resource.field(&key.field)?;
-        let direction = match (key.descending, field.nullable) {
-            (false, false) => " ASC",
-            (false, true) => " ASC NULLS FIRST",
-            (true, false) => " DESC",
-            (true, true) => " DESC NULLS LAST",
-        };
-        match &field.source {
+        let mut total = false;
+        let (expression, kind) = match &field.source {
             Source::Column(column) => {
                 known.push(column);
                 total |= *column == resource.key;
                 total |= !resource.unique.is_empty() && resource.unique.iter().all(|column| known.contains(column));
-                sql.push(column).push(direction);
+                (Cow::Borrowed(*column), field.kind)
             }
             Source::Flag { when_true, .. } => {
-                sql.push("(CASE WHEN ").push(when_true).push(" THEN 1 ELSE 0 END)").push(direction);
+                (Cow::Owned(format!("(CASE WHEN {when_true} THEN 1 ELSE 0 END)")), Kind::Integer)
             }
             Source::JsonText { .. }
             | Source::Built { .. }
@@ -50,24 +56,37 @@ pub(super) fn push(
             | Source::Constant(_) => {
                 return Err(QueryError::Unordered(key.field.clone()));
             }
-        }
+        };
+        keys.push(SortKey { expression, kind, nullable: field.nullable, descending: key.descending });
         if total {
             // What follows a unique key has no say; a shorter order is more often an index's.
-            return Ok(());
+            return Ok(keys);
         }
-        sql.push(", ");
     }
-    if order.is_empty() {
-        sql.push(resource.default_order);
-    } else {
-        let queue = match resource.ties {
-            Ties::Follow => false,
-            Ties::OldestFirstAfter(column) => known.last() == Some(&column),
+    let queue = match resource.ties {
+        Ties::Follow => false,
+        Ties::OldestFirstAfter(column) => known.last() == Some(&column),
+    };
+    let descending = !queue && order.last().is_some_and(|key| key.descending);
+    keys.push(SortKey::id(resource, descending));
+    Ok(keys)
+}
+
+/// Appends `ORDER BY` and the keys.
+///
+/// Null comes first when ascending. For a column that cannot be null this is left unsaid: PostgreSQL would not use an
+/// index that is declared without it.
+pub(super) fn push(keys: &[SortKey], sql: &mut Sql) {
+    sql.push(" ORDER BY ");
+    for (index, key) in keys.iter().enumerate() {
+        let direction = match (key.descending, key.nullable) {
+            (false, false) => " ASC",
+            (false, true) => " ASC NULLS FIRST",
+            (true, false) => " DESC",
+            (true, true) => " DESC NULLS LAST",
         };
-        let descending = !queue && order.last().is_some_and(|key| key.descending);
-        sql.push(resource.key).push(if descending { " DESC" } else { " ASC" });
+        sql.push(if index > 0 { ", " } else { "" }).push(&key.expression).push(direction);
     }
-    Ok(())
 }
 
 /// Sorts items that are not in the database; equals stay in their order.

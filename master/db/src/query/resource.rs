@@ -135,6 +135,11 @@ impl Resource {
         self.totals == Totals::Page
     }
 
+    /// Whether its unique key is a number.
+    pub(super) fn has_id(&self) -> bool {
+        self.key.ends_with(".id") || self.key.ends_with(".changeid")
+    }
+
     /// The fields that `field=` selects: those named; without those named with `-` before the name; all if none is named.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use super::fixtures;
 
 on_both_databases!(
     pages_neither_overlap_nor_leave_gaps,
+    pages_go_on_after_an_item,
     totals_are_counted_where_that_is_cheap,
     names_and_numbers_lead_to_the_same_object_as_ids,
     scopes_limit_collections,
@@ -42,6 +43,53 @@ fn order(field: &str, descending: bool) -> OrderBy {
 
 fn filter(field: &str, op: FilterOp, value: &str) -> Filter {
     Filter { field: field.to_owned(), op, values: vec![value.to_owned()] }
+}
+
+async fn pages_go_on_after_an_item(test: &TestDb) {
+    fixtures::fill(test).await;
+    let orders = [
+        vec![],
+        vec![order("buildid", true)],
+        vec![order("results", false)],
+        vec![order("results", true)],
+        vec![order("complete_at", true), order("number", false)],
+        vec![order("complete", false), order("state_string", true), order("started_at", false)],
+    ];
+    let scopes = [vec![], vec![Scope::Builder("builderid", BuilderRef::Id(1))]];
+    for (order, scopes) in orders.iter().flat_map(|order| scopes.iter().map(move |scopes| (order, scopes))) {
+        let all = ResultSpec { order: order.clone(), ..ResultSpec::default() };
+        let all: Vec<i64> = list(test, &r::BUILDS, scopes, &all).await.items.iter().map(buildid).collect();
+        assert!(all.len() > 5, "{all:?}");
+        let mut seen: Vec<i64> = Vec::new();
+        loop {
+            let filters = seen.last().map(|last| filter("after", FilterOp::Eq, &last.to_string()));
+            let filters = filters.into_iter().collect();
+            let spec = ResultSpec { order: order.clone(), limit: Some(4), filters, ..ResultSpec::default() };
+            let page = list(test, &r::BUILDS, scopes, &spec).await;
+            if page.items.is_empty() {
+                break;
+            }
+            seen.extend(page.items.iter().map(buildid));
+            assert!(seen.len() <= all.len(), "{order:?}");
+        }
+        assert_eq!(seen, all, "{order:?}");
+    }
+    // Where all are counted, they are counted as if from the beginning.
+    let spec =
+        ResultSpec { filters: vec![filter("after", FilterOp::Eq, "1")], limit: Some(1), ..ResultSpec::default() };
+    let page = list(test, &r::BUILDERS, &[], &spec).await;
+    let every = list(test, &r::BUILDERS, &[], &ResultSpec::default()).await;
+    assert_eq!((page.total, page.items.len()), (every.total, 1));
+    assert_ne!(page.items[0], every.items[0]);
+    for (resource, value) in [(&r::BUILDS, "x"), (&r::BUILDS, "999999"), (&r::BUILD_PROPERTIES, "1")] {
+        let spec = ResultSpec { filters: vec![filter("after", FilterOp::Eq, value)], ..ResultSpec::default() };
+        let refused = query::list(test.db.read(), resource, &[], &spec).await.expect_err("refused");
+        assert!(!matches!(refused, QueryError::Database(_)), "{refused}");
+    }
+}
+
+fn buildid(item: &Value) -> i64 {
+    item["buildid"].as_i64().expect("an id")
 }
 
 async fn pages_neither_overlap_nor_leave_gaps(test: &TestDb) {

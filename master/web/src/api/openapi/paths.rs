@@ -140,6 +140,10 @@ impl<'a> Template<'a> {
             parameters.push(number("limit", "At most so many."));
             parameters.push(number("offset", "Skip so many."));
         }
+        if !is_single {
+            parameters
+                .push(number("after", "Go on behind the item with this id, in the order asked for (by id without)."));
+        }
         if self.last == "contents" {
             parameters.push(number(
                 "wait",
