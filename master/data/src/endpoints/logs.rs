@@ -53,7 +53,7 @@ pub(super) async fn contents(db: &Db, log: LogRef, spec: &ResultSpec) -> Result<
     let mut content = String::new();
     let mut line = first;
     while line < end && content.len() < MAX_CONTENT_BYTES {
-        let pieces = logs::next_chunks(db.read(), header.id, line, CHUNKS_AT_ONCE).await?;
+        let pieces = logs::chunks_between(db.read(), header.id, line, end - 1, CHUNKS_AT_ONCE).await?;
         let Some(last) = pieces.last() else { break };
         let next = last.last_line.saturating_add(1);
         for piece in &pieces {

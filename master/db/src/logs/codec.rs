@@ -1,6 +1,7 @@
 //! The compression of chunks. We write zstd; every method that Buildbot offers can be written and read.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::io::{Read, Write};
 
 use crate::DbError;
@@ -24,6 +25,23 @@ pub enum Compression {
     /// Zstandard (`zstd`).
     #[default]
     Zstd,
+}
+
+/// What zstd needs for a chunk, kept by each thread: making and clearing it would cost more than a small chunk does.
+struct Zstd {
+    compressor: zstd::bulk::Compressor<'static>,
+    decompressor: zstd::bulk::Decompressor<'static>,
+}
+
+/// The lowest level: logs shrink nearly as well, at a third of the time.
+const ZSTD_LEVEL: i32 = 1;
+
+thread_local! {
+    static ZSTD: RefCell<Option<Zstd>> = RefCell::new(
+        zstd::bulk::Compressor::new(ZSTD_LEVEL)
+            .and_then(|compressor| Ok(Zstd { compressor, decompressor: zstd::bulk::Decompressor::new()? }))
+            .ok(),
+    );
 }
 
 impl Compression {
@@ -89,8 +107,7 @@ impl Compression {
                 brotli::BrotliCompress(&mut &*text, &mut out, &params).ok()?;
                 Some(out)
             }
-            // The lowest level: logs shrink nearly as well, at a third of the time.
-            Self::Zstd => zstd::bulk::compress(text, 1).ok(),
+            Self::Zstd => ZSTD.with_borrow_mut(|zstd| zstd.as_mut()?.compressor.compress(text).ok()),
         }
     }
 
@@ -121,8 +138,16 @@ impl Compression {
             }
             Self::Br => read(&mut brotli::Decompressor::new(bytes, 4096)),
             Self::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::new(bytes).map_err(|error| corrupt(&error))?;
-                read(&mut decoder)
+                let size = zstd::zstd_safe::get_frame_content_size(bytes).map_err(|_| corrupt(&"no zstd frame"))?;
+                // A frame that does not tell its size was not written here, but may be read.
+                let capacity = size.map_or(MAX_RAW, |size| usize::try_from(size).unwrap_or(usize::MAX));
+                if capacity > MAX_RAW {
+                    return Err(corrupt(&"too large"));
+                }
+                ZSTD.with_borrow_mut(|zstd| {
+                    let zstd = zstd.as_mut().ok_or_else(|| corrupt(&"no memory for zstd"))?;
+                    zstd.decompressor.decompress(bytes, capacity).map(Cow::Owned).map_err(|error| corrupt(&error))
+                })
             }
         }
     }

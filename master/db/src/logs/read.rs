@@ -32,6 +32,20 @@ pub async fn next_chunks(
     pieces(connection, log, line, i64::MAX, limit).await
 }
 
+/// As [`next_chunks`], without the chunks after line `last`.
+///
+/// # Errors
+/// What the database reported.
+pub async fn chunks_between(
+    connection: &impl ConnectionTrait,
+    log: LogId,
+    line: i64,
+    last: i64,
+    limit: i64,
+) -> Result<Vec<Piece>, DbError> {
+    pieces(connection, log, line, last, limit).await
+}
+
 /// Lines `first` to `last`, both included (to the end if `last` is beyond it).
 ///
 /// # Errors
@@ -77,7 +91,8 @@ async fn pieces(
             let method = Compression::from_id(method)
                 .ok_or_else(|| DbError::Corrupt(format!("a log chunk with the unknown compression {method}")))?;
             let bytes: Vec<u8> = column(row, "content")?;
-            let content = String::from_utf8_lossy(&method.decompress(&bytes)?).into_owned();
+            let content = String::from_utf8(method.decompress(&bytes)?.into_owned())
+                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
             Ok(Piece { first_line: column(row, "first_line")?, last_line: column(row, "last_line")?, content })
         })
         .collect()
