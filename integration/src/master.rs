@@ -43,7 +43,6 @@ pub struct MasterProcess {
     web_port: u16,
     worker_port: u16,
     environment: Vec<(String, String)>,
-    wrapper: Vec<String>,
     process: Option<Child>,
     starts: u32,
 }
@@ -63,16 +62,7 @@ impl MasterProcess {
         let mut environment = environment;
         environment.push(("BUILDGUILD__MASTER__NAME".to_owned(), name.to_owned()));
         environment.push(("BUILDGUILD__WEB__LISTEN".to_owned(), format!("127.0.0.1:{web_port}")));
-        Ok(Self {
-            name: name.to_owned(),
-            directory,
-            web_port,
-            worker_port,
-            environment,
-            wrapper: Vec::new(),
-            process: None,
-            starts: 0,
-        })
+        Ok(Self { name: name.to_owned(), directory, web_port, worker_port, environment, process: None, starts: 0 })
     }
 
     /// A command about this master, with its settings.
@@ -82,20 +72,6 @@ impl MasterProcess {
     pub fn command(&self, subcommand: &str) -> Result<Command> {
         let mut command = buildguild()?;
         command.arg(subcommand).current_dir(&self.directory);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        Ok(command)
-    }
-
-    /// From the next start on, runs it by another program, which has to become it.
-    pub fn run_under(&mut self, wrapper: &[&str]) {
-        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
-    }
-
-    fn wrapped(&self, subcommand: &str) -> Result<Command> {
-        let plain = self.command(subcommand)?;
-        let Some((program, arguments)) = self.wrapper.split_first() else { return Ok(plain) };
-        let mut command = Command::new(program);
-        command.args(arguments).arg(plain.get_program()).args(plain.get_args()).current_dir(&self.directory);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
@@ -115,7 +91,7 @@ impl MasterProcess {
         self.starts += 1;
         let log = std::fs::File::create(self.log_file())?;
         let child = self
-            .wrapped("start")?
+            .command("start")?
             .arg("--nodaemon")
             .arg(&self.directory)
             .stdin(Stdio::null())

@@ -30,7 +30,7 @@ enum What {
         /// How many kills, for each clock.
         #[arg(long, default_value = "20")]
         kills: String,
-        /// By how much the clock of one replica is wrong, for example `+5m,-5m`; needs Debian's `faketime`.
+        /// By how much the clock of one replica is wrong, for example `right,+5m,-5m`; needs Debian's `faketime`.
         #[arg(long, allow_hyphen_values = true)]
         skew: Option<String>,
         /// Passed on: `--broker NAME`, `--report FILE`.

@@ -16,6 +16,7 @@ pub(crate) fn check() -> Result<()> {
     let mut problems = Vec::new();
     import_table(&mut problems)?;
     source_files(&mut problems)?;
+    named_tests(&mut problems)?;
     if problems.is_empty() {
         return Ok(());
     }
@@ -51,6 +52,37 @@ fn import_table(problems: &mut Vec<String>) -> Result<()> {
         problems.push(format!("docs/architecture.md: the import table has a row for {name}, which does not exist"));
     }
     Ok(())
+}
+
+/// Every test that a page of the manual names as `file::test` has to exist: a promise without one is only words.
+fn named_tests(problems: &mut Vec<String>) -> Result<()> {
+    let page = "docs/cluster.md";
+    let text = std::fs::read_to_string(root().join(page)).context(page)?;
+    let files = run_quietly(std::process::Command::new("git").current_dir(root()).args(["ls-files", "*.rs"]))?;
+    for name in test_names(&text) {
+        let (place, test) = name.split_once("::").unwrap_or_default();
+        let has_it = files.lines().filter(|file| is_place(file, place)).any(|file| {
+            std::fs::read_to_string(root().join(file)).is_ok_and(|text| text.contains(&format!("fn {test}(")))
+        });
+        if !has_it {
+            problems.push(format!("{page}: there is no test {name}"));
+        }
+    }
+    Ok(())
+}
+
+/// Names such as `` `kills::a_paused_master_comes_back` `` in a page.
+fn test_names(text: &str) -> impl Iterator<Item = &str> {
+    let is_name = |name: &&str| {
+        name.contains("::")
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | ':'))
+    };
+    text.split('`').skip(1).step_by(2).filter(is_name)
+}
+
+/// Whether a file is where tests of this name are: `place.rs`, or anything in a folder `place`.
+fn is_place(file: &str, place: &str) -> bool {
+    file.ends_with(&format!("/{place}.rs")) || file.contains(&format!("/{place}/"))
 }
 
 /// Rows such as ``| `crate` | `a`, `b` | ...`` below the heading "Import table".
@@ -116,5 +148,19 @@ fn rust_file(file: &str, text: &str, problems: &mut Vec<String>) {
         if line.trim_start().starts_with("#[ignore") {
             problems.push(format!("{file}:{number}: an ignored test"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_named_by_a_page_are_found() {
+        let page = "It is done again (`kills::a_test`), see `cluster.expire_after` and `Some::Type`; `hub::b_1`.";
+        assert_eq!(test_names(page).collect::<Vec<_>>(), ["kills::a_test", "hub::b_1"]);
+        assert!(is_place("integration/tests/kills.rs", "kills"));
+        assert!(is_place("master/engine/src/schedulers/tests.rs", "schedulers"));
+        assert!(!is_place("integration/tests/skills.rs", "kills"));
     }
 }

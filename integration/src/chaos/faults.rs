@@ -61,6 +61,21 @@ impl Fault {
         }
     }
 
+    /// One of each kind that makes sense with the broker, in an order of their own for each seed.
+    pub fn deck(dice: &mut Dice, masters: usize, workers: usize, broker: Broker) -> Vec<Self> {
+        let worker = dice.below(workers);
+        let mut master = || dice.below(masters);
+        let mut deck = vec![Self::Kill(master()), Self::Restart(master()), Self::Pause(master())];
+        deck.extend([Self::CutDatabase(master()), Self::KillWorker(worker), Self::CrashDatabase]);
+        if broker != Broker::Memory {
+            deck.extend([Self::CutBroker(master()), Self::CrashBroker, Self::WipeBroker]);
+        }
+        for index in (1..deck.len()).rev() {
+            deck.swap(index, dice.below(index + 1));
+        }
+        deck
+    }
+
     /// One at random, among those that make sense with the broker.
     pub fn choose(dice: &mut Dice, masters: usize, workers: usize, broker: Broker) -> Self {
         let master = dice.below(masters);

@@ -48,7 +48,9 @@ pub struct Run {
 /// # Errors
 /// If it fails at that.
 pub async fn calm(size: Size) -> Result<Outcome> {
-    let mut cast = Cast::start(Size { masters: 1, broker: Broker::Memory, ..size }).await?;
+    // Nobody is to take a busy machine for a dead master.
+    let expire = Duration::from_secs(60);
+    let mut cast = Cast::start(Size { masters: 1, broker: Broker::Memory, expire, ..size }).await?;
     // All at once: there is nothing to wait for.
     cast.project.publish(size.changes)?;
     cast.all_built(size.changes, DEADLINE + Duration::from_secs(2) * u32::try_from(size.changes)?).await?;
@@ -77,21 +79,27 @@ pub async fn chaos(run: Run, calm: &Outcome) -> Result<Report> {
 /// Publishes the changes and commits the faults.
 async fn storm(run: Run, cast: &mut Cast, report: &mut Report) -> Result<()> {
     let mut dice = Dice::new(run.seed);
+    let Size { masters, workers, changes, broker, expire } = run.size;
+    // Each kind once, so that a short run has all of them; then as the dice fall.
+    let mut deck = Fault::deck(&mut dice, masters, workers, broker);
     let started = Instant::now();
     let mut published = 0;
     while started.elapsed() < run.duration {
         let share = started.elapsed().as_secs_f64() / run.duration.as_secs_f64();
-        published = publish(cast, published, due(run.size.changes, share))?;
+        published = publish(cast, published, due(changes, share))?;
         tokio::time::sleep(dice.between(PAUSE.0, PAUSE.1)).await;
         cast.revive()?;
-        let fault = Fault::choose(&mut dice, run.size.masters, run.size.workers, run.size.broker);
+        let fault = match deck.pop() {
+            Some(fault) => fault,
+            None => Fault::choose(&mut dice, masters, workers, broker),
+        };
         report.began(started.elapsed(), fault);
-        fault.commit(cast, &mut dice, run.size.expire).await.with_context(|| fault.to_string())?;
+        fault.commit(cast, &mut dice, expire).await.with_context(|| fault.to_string())?;
         report.ended(started.elapsed());
     }
-    publish(cast, published, run.size.changes)?;
+    publish(cast, published, changes)?;
     report.all_published(started.elapsed());
-    let built = cast.all_built(run.size.changes, DEADLINE + run.duration).await;
+    let built = cast.all_built(changes, DEADLINE + run.duration).await;
     built.map_err(|error| error.context(cast.cluster.all_logs()))?;
     report.all_built(started.elapsed());
     Ok(())

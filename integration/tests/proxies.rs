@@ -1,0 +1,138 @@
+//! The load balancers of `deploy/`, as the real programs, in front of two masters.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use integration::{DEADLINE, Farm, NativeWorker, Rest, Subscriber, TestCluster, wait_for};
+use serde_json::json;
+use test_servers::{Proxy, ProxyKind};
+
+struct Scene {
+    proxy: Proxy,
+    rest: Rest,
+    worker: NativeWorker,
+    cluster: TestCluster,
+}
+
+impl Scene {
+    async fn start(kind: ProxyKind) -> Result<Self> {
+        let cluster = TestCluster::builder()
+            .one_farm()
+            .setting("CLUSTER__CHECK_IN_INTERVAL", "500ms")
+            .setting("CLUSTER__EXPIRE_AFTER", "3s")
+            .setting("CLUSTER__RESCAN_INTERVAL", "1s")
+            .start(|_| {
+                let hello = "steps.ShellCommand(name='hello', command=['echo', 'hello'])";
+                Ok(Farm::new().worker("w").builder("hello", "w", &[hello]).text())
+            })
+            .await?;
+        let replicas = [cluster.masters[0].web_port(), cluster.masters[1].web_port()];
+        let proxy = Proxy::start(kind, replicas)?;
+        let rest = Rest::new(&format!("http://127.0.0.1:{}/", proxy.port()))?;
+        let address = format!("ws://127.0.0.1:{}/worker", proxy.port());
+        let mut worker = NativeWorker::create_at(&cluster.directory().join("w"), &address, "w", "secret")?;
+        worker.start()?;
+        let scene = Self { proxy, rest, worker, cluster };
+        scene.cluster.worker_connected(&scene.rest, "w").await.with_context(|| scene.worker.log())?;
+        Ok(scene)
+    }
+
+    /// A build is asked for, run and read, all through the balancer.
+    async fn builds(&self) -> Result<()> {
+        let request =
+            wait_for("a force is taken", DEADLINE, async || Ok(self.rest.force("hello", json!({})).await.ok())).await?;
+        // A question may meet a replica that has just gone; a POST is not repeated by the balancer, a GET is.
+        let builds = self.rest.builds_of_completed(request).await.map_err(|error| error.context(self.all_logs()))?;
+        let last = builds.last().context("a build")?;
+        ensure!(last["results"] == json!(0), "{builds:?}");
+        let log = self.rest.log(last["buildid"].as_i64().context("an id")?, "hello", "stdio").await?;
+        ensure!(log.contains("hello"), "{log}");
+        Ok(())
+    }
+
+    fn all_logs(&self) -> String {
+        format!("{}\n--- proxy\n{}\n--- worker\n{}", self.cluster.all_logs(), self.proxy.log(), self.worker.log())
+    }
+
+    /// The handshake of an event stream, which has to come at once, and with it the stream's id.
+    async fn stream(&self) -> Result<(String, reqwest::Response)> {
+        let url = format!("{}/sse/listen/builds/*/*", self.rest.base());
+        let mut answer = reqwest::get(&url).await?;
+        ensure!(answer.status().is_success(), "{}", answer.status());
+        let kind = answer.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        ensure!(kind.starts_with("text/event-stream"), "{kind}");
+        let first = tokio::time::timeout(Duration::from_secs(5), answer.chunk()).await??.context("a handshake")?;
+        let text = String::from_utf8_lossy(&first).into_owned();
+        let id = text.lines().find_map(|line| line.strip_prefix("data: ")).context("an id")?.to_owned();
+        Ok((id, answer))
+    }
+
+    /// Commands for a stream, each over a connection of its own, as from a browser's pool; which of them were refused.
+    async fn commands(&self, stream: &str) -> Result<usize> {
+        let mut refused = 0;
+        for index in 0..8 {
+            let client = reqwest::Client::new();
+            let url = format!("{}/sse/add/{stream}/builders/{index}/*", self.rest.base());
+            refused += usize::from(!client.get(&url).send().await?.status().is_success());
+        }
+        Ok(refused)
+    }
+
+    /// For a while every request is answered.
+    async fn answers_all(&self, what: &str) -> Result<()> {
+        for round in 0..40 {
+            let answer = self.rest.text("api/v2/builders").await;
+            answer.with_context(|| format!("{what}: request {round}\n{}", self.all_logs()))?;
+        }
+        Ok(())
+    }
+}
+
+async fn carries_everything(kind: ProxyKind) -> Result<()> {
+    let mut scene = Scene::start(kind).await?;
+    ensure!(scene.rest.text("").await?.contains("<html"), "a page");
+    let subscriber = Subscriber::start(&[scene.proxy.port()]);
+    wait_for("a WebSocket", DEADLINE, async || Ok((subscriber.connections() > 0).then_some(()))).await?;
+    scene.builds().await?;
+    let (stream, open) = scene.stream().await?;
+    ensure!(scene.commands(&stream).await? == 0, "a client's commands reach the replica that has its stream");
+    drop(open);
+    let inner = reqwest::get(format!("{}/health/ready", scene.rest.base())).await?.status();
+    ensure!(inner.as_u16() == 403, "health checks are not for the world: {inner}");
+
+    // A replica that is killed is taken out, whichever has the worker and the WebSocket.
+    let before = subscriber.connections();
+    scene.cluster.masters[0].kill()?;
+    settled(&scene, "one replica was killed").await?;
+    scene.answers_all("one replica was killed").await?;
+    scene.builds().await?;
+    scene.cluster.masters[0].start()?;
+    scene.cluster.masters[0].ready().await?;
+    scene.cluster.masters[1].kill()?;
+    settled(&scene, "the other was killed").await?;
+    scene.answers_all("the other was killed").await?;
+    scene.builds().await?;
+    wait_for("the WebSocket is back", DEADLINE, async || Ok((subscriber.connections() > before).then_some(()))).await?;
+    Ok(())
+}
+
+/// Waits until the balancer has noticed: a few requests in a row succeed.
+async fn settled(scene: &Scene, what: &str) -> Result<()> {
+    let mut row = 0;
+    wait_for(&format!("{what}, and the balancer noticed"), DEADLINE, async || {
+        row = if scene.rest.text("api/v2/builders").await.is_ok() { row + 1 } else { 0 };
+        Ok((row >= 10).then_some(()))
+    })
+    .await
+    .with_context(|| scene.all_logs())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_carries_pages_sockets_streams_and_workers_and_leaves_out_the_dead() -> Result<()> {
+    carries_everything(ProxyKind::Nginx).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn haproxy_carries_pages_sockets_streams_and_workers_and_leaves_out_the_dead() -> Result<()> {
+    carries_everything(ProxyKind::HaProxy).await
+}
