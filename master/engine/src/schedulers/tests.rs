@@ -35,13 +35,13 @@ fn single(kind: serde_json::Value) -> buildguild_types::farm::FarmConfig {
     config
 }
 
+fn state_key() -> buildguild_data::StateKey {
+    buildguild_data::StateKey { object: "s".to_owned(), class_name: "Scheduler".to_owned(), name: "changes".to_owned() }
+}
+
 /// Waits until the scheduler runs: it has stored where it starts to read.
 async fn ready(master: &TestMaster) {
-    let key = buildguild_data::StateKey {
-        object: "s".to_owned(),
-        class_name: "Scheduler".to_owned(),
-        name: "changes".to_owned(),
-    };
+    let key = state_key();
     eventually("the scheduler runs", || async { master.store.state(&key).await.expect("the database answers") }).await;
 }
 
@@ -73,7 +73,7 @@ async fn a_change_of_a_master_that_is_not_heard_is_found(test: &TestDb) {
 }
 
 async fn classified_changes_survive_the_death_of_their_master(test: &TestDb) {
-    let kind = json!({"kind": "any_branch", "tree_stable_timer_secs": 1.0});
+    let kind = json!({"kind": "any_branch", "tree_stable_timer_secs": 3.0});
     let a = TestMaster::start(test, "a", single(kind.clone())).await;
     run_singletons(&a);
     ready(&a).await;
@@ -97,6 +97,30 @@ async fn classified_changes_survive_the_death_of_their_master(test: &TestDb) {
     assert_eq!(all[0].sourcestamps[0].ssid, last.sourcestamp.ssid);
     assert_eq!(all[1].sourcestamps[0].revision.as_deref(), Some("r4"));
     assert!(b.store.pending_changes(id).await.expect("the database answers").is_empty());
+}
+
+async fn a_timer_goes_on_after_the_death_of_its_master(test: &TestDb) {
+    let kind = json!({"kind": "single_branch", "tree_stable_timer_secs": 3600.0});
+    let a = TestMaster::start(test, "a", single(kind.clone())).await;
+    run_singletons(&a);
+    ready(&a).await;
+    a.add_change("main", "r1").await;
+    let key = state_key();
+    let mut state = eventually("the timer is stored", || async {
+        let state = a.store.state(&key).await.expect("the database answers")?;
+        state["timers"].is_array().then_some(state)
+    })
+    .await;
+    a.die(test).await;
+    // As if an hour had passed.
+    let since = state["timers"][0][1].as_i64().expect("a time");
+    state["timers"][0][1] = json!(since - 3_600_000_000);
+    let b = TestMaster::start(test, "b", single(kind)).await;
+    let (key, state) = (&key, &state);
+    b.store.update(|u| async move { u.set_state(key, state).await }).await.expect("it is stored");
+    run_singletons(&b);
+    let all = wait_for_buildsets(test, 1).await;
+    assert_eq!(all[0].sourcestamps[0].revision.as_deref(), Some("r1"));
 }
 
 async fn a_disabled_scheduler_starts_nothing(test: &TestDb) {
@@ -152,6 +176,7 @@ buildguild_db::on_both_databases!(
     each_important_change_is_a_buildset,
     a_change_of_a_master_that_is_not_heard_is_found,
     classified_changes_survive_the_death_of_their_master,
+    a_timer_goes_on_after_the_death_of_its_master,
     a_disabled_scheduler_starts_nothing,
     a_reconfiguration_restarts_only_what_changed,
 );

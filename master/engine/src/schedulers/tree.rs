@@ -17,6 +17,7 @@ use buildguild_types::{
     ids::{BuilderId, ChangeId, SchedulerId},
     render::CallableRef,
     resources::Change,
+    time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -27,7 +28,7 @@ use super::{
     SchedulerError,
     buildset::{LastSeen, Recipe},
     cursor::Cursor,
-    lines::{Lines, line_of},
+    lines::{LineKey, Lines, Moment, line_of},
 };
 use crate::{
     functions::{Functions, is_transient},
@@ -47,6 +48,15 @@ struct Saved {
     /// The newest changes of its code bases, with `createAbsoluteSourceStamps`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     last_seen: BTreeMap<String, LastSeen>,
+    /// The running timers, and when (microseconds) each was started last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    timers: Vec<(LineKey, i64)>,
+}
+
+impl Saved {
+    fn note_timers(&mut self, lines: &Lines) {
+        self.timers = lines.timers().into_iter().map(|(line, since)| (line, since.micros())).collect();
+    }
 }
 
 /// What is done about a change.
@@ -98,13 +108,20 @@ impl TreeScheduler {
         let stable_after = self.tree.tree_stable_timer_secs.map(|secs| Duration::from_secs_f64(secs.max(0.0)));
         let mut lines = Lines::new(stable_after.unwrap_or_default());
         for (change, important) in self.store().pending_changes(self.id).await? {
-            lines.add(line_of(&change, self.per_branch), change.changeid, important, Instant::now());
+            lines.add(line_of(&change, self.per_branch), change.changeid, important, self.now());
+        }
+        for (line, since) in &saved.timers {
+            lines.resume(line, Timestamp::from_micros(*since), self.now());
         }
         loop {
             self.read_changes(&mut saved, &mut lines, stable_after.is_some()).await?;
             while let Some((line, changes)) = lines.due(Instant::now()) {
-                self.build(&saved, &changes).await?;
-                lines.remove(&line);
+                let mut rest = lines.clone();
+                rest.remove(&line);
+                let mut next = saved.clone();
+                next.note_timers(&rest);
+                self.build(&next, &changes).await?;
+                (saved, lines) = (next, rest);
             }
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
@@ -113,6 +130,10 @@ impl TreeScheduler {
                 },
             }
         }
+    }
+
+    fn now(&self) -> Moment {
+        Moment { instant: Instant::now(), time: self.parts.clock.now() }
     }
 
     fn store(&self) -> &Store {
@@ -162,7 +183,7 @@ impl TreeScheduler {
             }
             let enabled = self.store().scheduler_enabled(self.id).await?;
             let mut batch = SchedulerBatch::default();
-            let mut waiting = Vec::new();
+            let mut after = lines.clone();
             if enabled {
                 let functions = self.parts.functions();
                 for change in &changes {
@@ -175,7 +196,8 @@ impl TreeScheduler {
                     }
                     if waits_for_stability {
                         batch.classify.push((change.changeid, decision == Decision::Important));
-                        waiting.push((change, decision == Decision::Important));
+                        let line = line_of(change, self.per_branch);
+                        after.add(line, change.changeid, decision == Decision::Important, self.now());
                     } else if decision == Decision::Important {
                         let builders = self.parts.builders();
                         let recipe = self.recipe(&functions, std::slice::from_ref(change), &next, &builders);
@@ -187,13 +209,11 @@ impl TreeScheduler {
             } else {
                 // What waited when the scheduler was disabled is not built later either.
                 batch.forget_all = !lines.is_empty();
-                lines.clear();
+                after.clear();
             }
+            next.note_timers(&after);
             self.commit(&next, batch).await?;
-            *saved = next;
-            for (change, important) in waiting {
-                lines.add(line_of(change, self.per_branch), change.changeid, important, Instant::now());
-            }
+            (*saved, *lines) = (next, after);
         }
     }
 
