@@ -303,6 +303,40 @@ pub async fn builders_waiting(
     fetch_all(connection, sql, params![id_list(builders)]).await?.iter().map(|row| id(row, "id")).collect()
 }
 
+/// The queue of a builder, seen from outside.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// The request that comes first.
+    pub first: BuildRequest,
+    /// The newest one.
+    pub newest: BuildRequestId,
+}
+
+/// The queues of those of the builders that have one, in one question to the database.
+///
+/// # Errors
+/// What the database reported.
+pub async fn queues(connection: &impl ConnectionTrait, builders: &[BuilderId]) -> Result<Vec<Queue>, DbError> {
+    // Two probes of an index for each builder, however many requests wait: buildrequests_claimable for the first one,
+    // buildrequests_builderid from its end for the newest.
+    let sql = format!(
+        "SELECT r.id AS buildrequestid, r.buildsetid AS buildsetid, r.builderid AS builderid,
+             r.priority AS priority, r.complete AS complete, r.complete_at AS complete_at, r.results AS results,
+             r.submitted_at AS submitted_at, r.waited_for AS waited_for, CAST(NULL AS BIGINT) AS claimed_at,
+             CAST(NULL AS BIGINT) AS claimed_by_masterid, q.newest AS newest
+         FROM (SELECT
+                   (SELECT f.id FROM buildrequests f WHERE f.builderid = b.id AND NOT f.claimed AND NOT f.complete
+                    ORDER BY f.priority DESC, f.id LIMIT 1) AS head,
+                   (SELECT n.id FROM buildrequests n WHERE n.builderid = b.id AND NOT n.claimed AND NOT n.complete
+                    ORDER BY n.id DESC LIMIT 1) AS newest
+               FROM builders b WHERE b.id {}) q
+         JOIN buildrequests r ON r.id = q.head",
+        in_list(connection.get_database_backend(), 1)
+    );
+    let rows = fetch_all(connection, sql, params![id_list(builders)]).await?;
+    rows.iter().map(|row| Ok(Queue { first: from_row(row)?, newest: id(row, "newest")? })).collect()
+}
+
 /// The incomplete requests that an owner has claimed.
 ///
 /// # Errors

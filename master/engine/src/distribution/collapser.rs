@@ -41,6 +41,8 @@ pub(crate) struct Collapser {
     answers: Mutex<HashMap<(BuildRequestId, BuildRequestId), bool>>,
     /// The newest request of each builder that was compared with the others; without a newer one there is nothing to do.
     seen: Mutex<HashMap<BuilderId, BuildRequestId>>,
+    /// The first and the newest request of each builder at the last look.
+    looked: Mutex<HashMap<BuilderId, (BuildRequestId, BuildRequestId)>>,
 }
 
 impl Collapser {
@@ -125,6 +127,20 @@ impl Collapser {
             }
         }
         Ok(if replaced.is_empty() { Vec::new() } else { vec![(newest.buildrequestid, replaced)] })
+    }
+
+    /// Whether a builder's queue is another one than at the last look: only then there can be something to do.
+    pub(crate) fn is_changed(&self, builder: BuilderId, first: BuildRequestId, newest: BuildRequestId) -> bool {
+        self.looked().get(&builder) != Some(&(first, newest))
+    }
+
+    /// Notes that a builder's queue was looked at.
+    pub(crate) fn has_looked(&self, builder: BuilderId, first: BuildRequestId, newest: BuildRequestId) {
+        self.looked().insert(builder, (first, newest));
+    }
+
+    fn looked(&self) -> std::sync::MutexGuard<'_, HashMap<BuilderId, (BuildRequestId, BuildRequestId)>> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a builder has a request that was not compared yet.

@@ -27,9 +27,21 @@ use crate::functions::Functions;
 struct Entry {
     question: Question,
     urgency: Urgency,
-    /// What it chooses from; `None` if it has to be asked.
-    head: Option<Vec<BuildRequest>>,
+    head: Head,
 }
+
+/// What a builder chooses from.
+enum Head {
+    /// It has to be asked.
+    Ask,
+    /// These.
+    Known(Vec<BuildRequest>),
+    /// What is read when its turn comes, if there is still a worker for it.
+    Later,
+}
+
+/// For so few builders each queue is read by itself, which makes one question less.
+const FEW: usize = 4;
 
 /// What is to be claimed.
 #[derive(Default)]
@@ -57,7 +69,7 @@ impl Distributor {
         }
         // A worker that became free may do for any builder that has requests left.
         look.extend(state.leftovers.iter().copied());
-        let mut ready = Vec::new();
+        let mut questions = Vec::new();
         for id in look {
             let Some(config) = configs.get(&id) else {
                 state.leftovers.remove(&id);
@@ -76,8 +88,26 @@ impl Distributor {
                 config: Arc::clone(config),
                 is_fresh,
             };
-            ready.extend(self.prepare(question, state).await?);
+            if question.asks_functions() && state.inquiries.is_asking(id) {
+                state.leftovers.insert(id);
+                continue;
+            }
+            if is_fresh {
+                state.leftovers.insert(id);
+            }
+            if question.may_have_to_do() {
+                questions.push(question);
+            }
         }
+        let ready = if questions.len() <= FEW {
+            let mut ready = Vec::new();
+            for question in questions {
+                ready.extend(self.prepare(question, state).await?);
+            }
+            ready
+        } else {
+            self.prepare_many(questions, state).await?
+        };
         if ready.is_empty() {
             return Ok(());
         }
@@ -89,31 +119,17 @@ impl Distributor {
     async fn prepare(&self, question: Question, state: &mut State) -> Result<Option<Entry>, ChooseError> {
         let id = question.id;
         if question.asks_functions() {
-            if state.inquiries.is_asking(id) {
-                state.leftovers.insert(id);
-                return Ok(None);
-            }
-            if question.is_fresh {
-                state.leftovers.insert(id);
-            }
-            let collapses = question.is_fresh && question.asks_to_collapse();
-            if !collapses && question.chooser().free_places() == 0 {
-                return Ok(None);
-            }
             return Ok(match self.means.parts.store.claimable(id, 1).await?.first() {
-                Some(first) => Some(Entry { urgency: urgency(first), question, head: None }),
+                Some(first) => Some(Entry { urgency: urgency(first), question, head: Head::Ask }),
                 None => {
                     state.leftovers.remove(&id);
                     None
                 }
             });
         }
-        if question.is_fresh {
-            state.leftovers.insert(id);
-        }
         let (head, _) = question.head().await?;
         Ok(match head.first().map(urgency) {
-            Some(urgency) => Some(Entry { question, urgency, head: Some(head) }),
+            Some(urgency) => Some(Entry { question, urgency, head: Head::Known(head) }),
             None => {
                 if question.chooser().free_places() > 0 {
                     state.leftovers.remove(&id);
@@ -121,6 +137,34 @@ impl Distributor {
                 None
             }
         })
+    }
+
+    /// The same for many builders: their queues are looked at together, and read only where there is something to do.
+    async fn prepare_many(&self, questions: Vec<Question>, state: &mut State) -> Result<Vec<Entry>, ChooseError> {
+        let ids: Vec<BuilderId> = questions.iter().map(|question| question.id).collect();
+        let queues = self.means.parts.store.queues(&ids).await?;
+        let mut queues: BTreeMap<_, _> = queues.into_iter().map(|queue| (queue.first.builderid, queue)).collect();
+        let collapser = &self.means.collapser;
+        let mut ready = Vec::new();
+        for question in questions {
+            let id = question.id;
+            let Some(queue) = queues.remove(&id) else {
+                state.leftovers.remove(&id);
+                continue;
+            };
+            let urgency = urgency(&queue.first);
+            let first = queue.first.buildrequestid;
+            if question.asks_functions() {
+                ready.push(Entry { urgency, question, head: Head::Ask });
+            } else if question.collapses() && collapser.is_changed(id, first, queue.newest) {
+                let entry = self.prepare(question, state).await?;
+                collapser.has_looked(id, first, queue.newest);
+                ready.extend(entry);
+            } else if question.chooser().free_places() > 0 {
+                ready.push(Entry { urgency, question, head: Head::Later });
+            }
+        }
+        Ok(ready)
     }
 
     /// The builders in the order in which they may take workers: the one with the most urgent, then oldest request
@@ -167,7 +211,7 @@ impl Distributor {
     /// Claims and starts what can start. Builders whose functions answer within a moment keep their place in the order;
     /// the others start what they chose when they have chosen.
     async fn start(&self, ordered: Vec<Entry>, state: &mut State) -> Result<(), ChooseError> {
-        let mut lanes = match ordered.iter().all(|entry| entry.head.is_some()) {
+        let mut lanes = match ordered.iter().all(|entry| !matches!(entry.head, Head::Ask)) {
             true => vec![VecDeque::from(ordered)],
             false => lanes(ordered, |entry| &entry.question.config.worker_names),
         };
@@ -180,6 +224,12 @@ impl Distributor {
                     && let Some(Entry { question, head, .. }) = lane.pop_front()
                 {
                     let id = question.id;
+                    let head = match head {
+                        Head::Ask => None,
+                        Head::Known(head) => Some(head),
+                        Head::Later if question.chooser().free_places() == 0 => continue,
+                        Head::Later => Some(question.read().await?),
+                    };
                     match head {
                         Some(head) => {
                             let config = Arc::clone(&question.config);

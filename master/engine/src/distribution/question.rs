@@ -89,6 +89,16 @@ impl Question {
         matches!(policy(&self.farm.farm, &self.config), CollapsePolicy::Callable(_))
     }
 
+    /// Whether requests of this builder may have to be compared now.
+    pub(super) fn collapses(&self) -> bool {
+        self.is_fresh && *policy(&self.farm.farm, &self.config) != CollapsePolicy::Never
+    }
+
+    /// Whether there may be something to do: a free worker, or requests to compare.
+    pub(super) fn may_have_to_do(&self) -> bool {
+        self.collapses() || self.chooser().free_places() > 0
+    }
+
     pub(super) fn chooser(&self) -> Chooser<'_> {
         Chooser {
             parts: &self.means.parts,
@@ -107,7 +117,7 @@ impl Question {
     pub(super) async fn head(&self) -> Result<(Vec<BuildRequest>, Option<ChooseError>), ChooseError> {
         let (mut head, mut trouble) = (None, None);
         let policy = policy(&self.farm.farm, &self.config);
-        if self.is_fresh && *policy != CollapsePolicy::Never {
+        if self.collapses() {
             let begun = Instant::now();
             let collapsed =
                 self.means.collapser.collapse(&self.means.parts, &self.functions, self.id, &self.config, policy).await;
@@ -118,17 +128,28 @@ impl Question {
                 Err(error) => return Err(error),
             }
         }
-        let needed = self.chooser().head_needed();
-        if needed == 0 {
-            return Ok((Vec::new(), trouble));
-        }
-        let mut head = match head {
-            Some(head) => head,
-            None => self.means.parts.store.claimable(self.id, needed + 1).await?,
-        };
-        // One more than can start tells whether something is left.
-        head.truncate(usize::try_from(needed + 1).unwrap_or(usize::MAX));
+        let Some(mut head) = head else { return Ok((self.read().await?, trouble)) };
+        head.truncate(usize::try_from(self.needed()).unwrap_or(usize::MAX));
         Ok((head, trouble))
+    }
+
+    /// The head of the queue as it is.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub(super) async fn read(&self) -> Result<Vec<BuildRequest>, ChooseError> {
+        match self.needed() {
+            0 => Ok(Vec::new()),
+            needed => Ok(self.means.parts.store.claimable(self.id, needed).await?),
+        }
+    }
+
+    /// How many requests of the queue count now: one more than can start tells whether something is left.
+    fn needed(&self) -> i64 {
+        match self.chooser().head_needed() {
+            0 => 0,
+            needed => needed + 1,
+        }
     }
 
     /// Chooses among the head of the queue.

@@ -300,6 +300,45 @@ async fn a_long_queue_slows_nothing(test: &TestDb) {
     }
 }
 
+/// However many builders have queues, and however long these are, a place that becomes free is used at once. For a
+/// measurement with more requests (and figures with `--nocapture`) set `BUILDGUILD_TEST_PENDING`.
+async fn many_long_queues_slow_nothing(test: &TestDb) {
+    let names: Vec<String> = (0..50).map(|n| format!("b{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    // Without collapsing, which would do away with most of them.
+    let site = Site::new(test, "m", plain(&names, &[("w", None)]), &[("w", 10)], false).await;
+    let builders: Vec<_> = names.iter().map(|name| site.master.parts.builders()[*name]).collect();
+    let pending: usize = std::env::var("BUILDGUILD_TEST_PENDING").ok().and_then(|n| n.parse().ok()).unwrap_or(5000);
+    for round in 0..pending.div_ceil(1000) {
+        let stamp = NewSourceStamp { revision: Some(round.to_string()), ..NewSourceStamp::default() };
+        let new = NewBuildset {
+            sourcestamps: vec![StampRef::New(stamp)],
+            builders: builders.iter().copied().cycle().take(1000).collect(),
+            ..NewBuildset::default()
+        };
+        site.master.store.add_buildset(&new).await.expect("it is submitted");
+    }
+    let begun = tokio::time::Instant::now();
+    site.run();
+    site.wait_for_started(10).await;
+    println!("{pending} requests wait; the first 10 start after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    let mut waits = Vec::new();
+    for round in 1..=30 {
+        let before = tokio::time::Instant::now();
+        site.runner.finish_all(Results::Success);
+        site.wait_for_started((round + 1) * 10).await;
+        waits.push(before.elapsed());
+    }
+    waits.sort();
+    println!(
+        "from ten places that are free to ten builds: median {:?}, longest {:?}",
+        waits[waits.len() / 2],
+        waits.last()
+    );
+    assert!(waits.last().is_some_and(|longest| *longest < Duration::from_secs(2)), "{waits:?}");
+}
+
 buildguild_db::on_both_databases!(
     priority_comes_before_age_and_max_builds_is_kept,
     two_masters_share_a_queue_and_build_everything_once,
@@ -311,4 +350,5 @@ buildguild_db::on_both_databases!(
     a_paused_worker_gets_no_builds,
     a_force_call_is_checked_and_submitted,
     a_long_queue_slows_nothing,
+    many_long_queues_slow_nothing,
 );
