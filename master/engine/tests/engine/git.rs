@@ -197,3 +197,72 @@ async fn a_patch_is_applied_and_gone_with_the_next_build() {
     assert!(scene.log(build.buildid, "show", "stdio").await.contains("oone\n"));
     scene.end().await;
 }
+
+/// What the worker's checkout says to git.
+fn ask(directory: &Path, args: &[&str]) -> String {
+    let output = Command::new("git").args(args).current_dir(directory).output().expect("git runs");
+    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn submodules_follow_the_revision_and_are_cleaned_with_it() {
+    let library = Repository::new();
+    library.commit("lib.txt", "one");
+    let repository = Repository::new();
+    let url = format!("file://{}", library.path().display());
+    let local = ["-c", "protocol.file.allow=always"];
+    repository.git(&[&local[..], &["submodule", "--quiet", "add", &url, "lib"]].concat());
+    let first = repository.commit("a.txt", "one");
+    let moved = library.commit("lib.txt", "two");
+    ask(&repository.path().join("lib"), &[&local[..], &["fetch", "-q"]].concat());
+    ask(&repository.path().join("lib"), &["checkout", "-q", &moved]);
+    let second = repository.commit("a.txt", "two");
+    for mode in [GitMode::Incremental, GitMode::Fresh, GitMode::Clobber, GitMode::Copy] {
+        let with_submodules = git(&repository, mode, |config| {
+            config.submodules = true;
+            config.config = Some(Renderable::literal(serde_json::json!({"protocol.file.allow": "always"})));
+        });
+        let leave = shell("leave", "cat lib/lib.txt; echo; ls lib; touch lib/left");
+        let scene = Scene::new(vec![with_submodules, leave]).await;
+        for (revision, content) in [(&first, "oone\n"), (&second, "otwo\n"), (&first, "oone\n")] {
+            let build = succeeds(&scene, at(revision)).await;
+            let seen = scene.log(build.buildid, "leave", "stdio").await;
+            assert!(seen.contains(content), "{mode:?}: {seen}");
+            let stays = mode == GitMode::Incremental && build.number > 1;
+            assert_eq!(seen.contains("oleft\n"), stays, "{mode:?}: {seen}");
+        }
+        scene.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shallow_clone_holds_no_history() {
+    let repository = Repository::new();
+    for n in 0..5 {
+        repository.commit("a.txt", &format!("{n}"));
+    }
+    let shallow = |config: &mut GitConfig| config.shallow_depth = Some(Renderable::literal(2));
+    let scene = Scene::new(vec![git(&repository, GitMode::Clobber, shallow)]).await;
+    succeeds(&scene, NewSourceStamp { branch: Some("main".to_owned()), ..NewSourceStamp::default() }).await;
+    assert_eq!(ask(&workdir(&scene), &["rev-list", "--count", "HEAD"]), "2");
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partial_clone_fetches_old_files_when_they_are_needed() {
+    let repository = Repository::new();
+    repository.git(&["config", "uploadpack.allowFilter", "true"]);
+    let first = repository.commit("a.txt", "one");
+    let second = repository.commit("a.txt", "two");
+    let partial = |config: &mut GitConfig| config.filters = vec![Renderable::literal("blob:none")];
+    let scene = Scene::new(vec![git(&repository, GitMode::Incremental, partial)]).await;
+    succeeds(&scene, at(&second)).await;
+    let missing = |scene: &Scene| ask(&workdir(scene), &["rev-list", "--objects", "--missing=print", &second]);
+    assert_eq!(missing(&scene).lines().filter(|line| line.starts_with('?')).count(), 1, "{}", missing(&scene));
+    let build = succeeds(&scene, at(&first)).await;
+    assert_eq!(got_revision(&scene, &build).await, first);
+    assert_eq!(std::fs::read_to_string(workdir(&scene).join("a.txt")).expect("reads"), "one");
+    assert!(!missing(&scene).contains('?'));
+    scene.end().await;
+}
