@@ -4,6 +4,7 @@ mod dialect;
 mod m0001_initial;
 mod m0002_event_log;
 mod m0003_event_streams;
+mod m0004_locks;
 mod state;
 
 pub use sea_orm_migration::sea_orm;
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_initial::Migration),
             Box::new(m0002_event_log::Migration),
             Box::new(m0003_event_streams::Migration),
+            Box::new(m0004_locks::Migration),
         ]
     }
 }

@@ -42,6 +42,7 @@ fn main() {
     tests!(
         the_stock_sample_loads,
         our_sample_loads,
+        locks_are_used_by_builders_and_steps,
         inputs_are_part_of_the_version,
         all_problems_of_several_files_are_told,
         functions_answer,
@@ -121,6 +122,24 @@ async fn the_stock_sample_loads() {
     assert_eq!(loaded.farm.builders[0].name, "runtests");
     assert_eq!(loaded.farm.builders[0].factory.steps.len(), 2);
     assert_eq!(loaded.warnings, []);
+}
+
+async fn locks_are_used_by_builders_and_steps() {
+    let defs = "one = util.MasterLock('one', maxCount=3)\n\
+                each = util.WorkerLock('each', maxCountForWorker={'w': 2})";
+    let step = "steps.ShellCommand(name='s', command='true', locks=[each.access('exclusive')])";
+    let text = with_builder(defs, "locks=[one.access('counting', 2)],", step);
+    let farm = good(&evaluators(5000), &[("master.cfg", &text)]).await.farm;
+    let builder = &farm.builders[0];
+    let [lock] = builder.locks.as_slice() else { panic!("{:?}", builder.locks) };
+    assert_eq!((lock.key("w").as_str(), lock.places("w"), lock.count, lock.exclusive), ("cluster/one", 3, 2, false));
+    let [lock] = builder.factory.steps[0].locks.as_slice() else { panic!("{:?}", builder.factory.steps[0].locks) };
+    assert_eq!((lock.key("w").as_str(), lock.places("w"), lock.exclusive), ("worker/w/each", 2, true));
+    assert_eq!(lock.places("other"), 1);
+    let wrong = with_builder(defs, "locks=[one, one.access('shared')],", step);
+    let diagnostics = load(&evaluators(5000), &[("master.cfg", &wrong)]).await.expect_err("it is wrong");
+    let text = render_all(&diagnostics);
+    assert!(text.contains("takes uses of locks") && text.contains("unknown mode of access"), "{text}");
 }
 
 async fn our_sample_loads() {

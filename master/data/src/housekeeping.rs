@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use buildguild_db::wishes::WishKind;
 use buildguild_db::{
-    DbError, Owner, builders, buildrequests, builds, leases, logs, outbox, schedulers, steps, wishes, workers,
+    DbError, Owner, builders, buildrequests, builds, leases, locks, logs, outbox, schedulers, steps, wishes, workers,
 };
 use buildguild_types::ids::BuildRequestId;
 use buildguild_types::resources::Build;
@@ -170,6 +170,7 @@ impl Update {
                 self.emit(events::builder(&builder, master, "stopped")?);
             }
         }
+        locks::release_orphans(tx).await?;
         wishes::remove_settled(tx).await?;
         Ok((workers.len(), schedulers.len()))
     }

@@ -23,6 +23,7 @@ pub mod event_log;
 pub mod event_streams;
 pub mod hooks;
 pub mod leases;
+pub mod locks;
 pub mod logs;
 pub mod masters;
 pub mod origins;

@@ -8,6 +8,7 @@ mod changes;
 pub mod filter;
 pub mod force;
 mod global;
+mod locks;
 mod schedulers;
 mod steps;
 mod workers;
@@ -15,6 +16,7 @@ mod workers;
 pub use builders::{BuilderConfig, CollapsePolicy, FactoryConfig, ProjectConfig};
 pub use changes::{BranchSelection, ChangeFilter, ChangeSourceConfig, ChangeSourceKind, GitPollerConfig, StringMatch};
 pub use global::{ConfigHash, FarmConfig, LogSettings, Validation, WwwConfig};
+pub use locks::{LockAccess, LockScope};
 pub use schedulers::{
     CodebaseParameter, CodebaseSpec, ForceConfig, ForceParameter, ForceParameterKind, SchedulerConfig, SchedulerKind,
     TreeSchedulerConfig,

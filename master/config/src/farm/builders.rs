@@ -18,7 +18,6 @@ impl Lower<'_> {
             let message = format!("builder name `{name}` must not start with `_`");
             self.report.string(o, "name", &name, message, Some("such names are reserved".to_owned()));
         }
-        self.unavailable(o, &["locks"]);
         let factory = match o.arg("factory") {
             Some(Node::Object(f)) => self.factory(f),
             _ => FactoryConfig::default(),
@@ -49,6 +48,7 @@ impl Lower<'_> {
             factory,
             worker_builddir,
             builddir,
+            locks: self.locks(o),
             tags: self.tags(o, &name),
             next_worker: self.callable(o, "nextWorker").or_else(|| self.callable(o, "nextSlave")),
             next_build: self.callable(o, "nextBuild"),

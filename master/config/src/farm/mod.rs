@@ -7,6 +7,7 @@ mod check;
 mod cron;
 mod force;
 mod global;
+mod locks;
 mod render;
 mod schedulers;
 mod steps;

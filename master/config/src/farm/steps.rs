@@ -20,7 +20,6 @@ fn is_empty(command: &Value) -> bool {
 
 impl Lower<'_> {
     pub(super) fn step(&self, o: &ObjectNode) -> Option<StepConfig> {
-        self.unavailable(o, &["locks"]);
         let action = self.action(o)?;
         if let Some(Node::Str(name)) = o.arg("name")
             && name.chars().count() > 50
@@ -50,6 +49,7 @@ impl Lower<'_> {
             hide_step_if: self.condition(o, "hideStepIf"),
             log_encoding: self.or_callable(o, "logEncoding"),
             summary_policy: self.summary_policy(o),
+            locks: self.locks(o),
             workdir: if o.class.param("workdir").is_some() { self.opt_renderable(o, "workdir") } else { None },
             action,
         })

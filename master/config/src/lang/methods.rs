@@ -23,6 +23,7 @@ const METHODS: &[(&str, Kind)] = &[
     ("gt_", Kind::Renderable),
     ("ge_", Kind::Renderable),
     ("withArgs", Kind::Renderable),
+    ("access", Kind::Lock),
 ];
 
 /// The index of a class's method.
@@ -73,6 +74,18 @@ pub(super) fn invoke<'v>(
             object.site,
             heap,
         ),
+        "access" => {
+            let argument = |position: usize, name: &str| {
+                positional
+                    .get(position)
+                    .copied()
+                    .or_else(|| named.iter().find(|(k, _)| k.as_str() == name).map(|(_, v)| *v))
+            };
+            let mode = argument(0, "mode").ok_or_else(|| native("access needs a mode, 'counting' or 'exclusive'"))?;
+            let mut args = vec![("lock", receiver), ("mode", mode)];
+            args.extend(argument(1, "count").map(|count| ("count", count)));
+            make("<access>", args, Vec::new(), Vec::new(), object.site, heap)
+        }
         comparison => {
             let [operand] = positional.as_slice() else {
                 return Err(native(format!("{comparison} takes one argument")));

@@ -150,8 +150,6 @@ const DEFERRED: &[(&str, &[&str])] = &[
     (
         "util",
         &[
-            "MasterLock",
-            "WorkerLock",
             "LockAccess",
             "Codebase",
             "SourceStampFilter",

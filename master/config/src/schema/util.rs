@@ -1,8 +1,8 @@
 //! Classes of the `util` namespace: builders, factories, projects, filters and renderables.
 
 use super::{
-    ANY, BOOL, CALL, Class, DICT, Kind, LIST, NONE, OBJ, OCALL, ODICT, OLIST, OSTR, Param, REND, RSTR, STR, any_of,
-    class, p,
+    ANY, BOOL, CALL, Class, DICT, INT, Kind, LIST, NONE, OBJ, OCALL, ODICT, OLIST, OSTR, Param, REND, RSTR, STR,
+    any_of, class, p,
 };
 
 const NS: &[&str] = &["util"];
@@ -92,6 +92,16 @@ pub(super) const CLASSES: &[Class] = &[
         1,
         &[&[p("name", STR).required(), p("slug", OSTR), p("description", OSTR), p("description_format", OSTR)]],
     ),
+    class("MasterLock", NS, Kind::Lock, 2, &[&[p("name", STR).required(), p("maxCount", INT).int(1)]]),
+    class(
+        "WorkerLock",
+        NS,
+        Kind::Lock,
+        3,
+        &[&[p("name", STR).required(), p("maxCount", INT).int(1), p("maxCountForWorker", ODICT)]],
+    ),
+    // What `lock.access(mode, count)` gives.
+    class("<access>", NS, Kind::LockAccess, 3, &[&[p("lock", OBJ), p("mode", STR), p("count", INT).int(1)]]),
     class("ChangeFilter", &["util", "changes"], Kind::ChangeFilter, 1, &[CHANGE_FILTER]),
     class(
         "GitCredentialOptions",

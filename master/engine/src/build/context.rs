@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use buildguild_types::farm::BuilderConfig;
+use buildguild_types::farm::{BuilderConfig, LockAccess};
 use buildguild_types::plan::BuildPlan;
 use buildguild_types::properties::Properties;
 use buildguild_types::render::{CallableRef, Renderable};
@@ -42,6 +42,8 @@ pub(crate) struct BuildContext {
     pub(crate) url: String,
     /// Secrets by name.
     pub(crate) secrets: BTreeMap<String, String>,
+    /// The locks that the whole build needs.
+    pub(crate) locks: Vec<LockAccess>,
     /// Wishes to stop.
     pub(crate) stop: StopSignal,
     /// Calls functions of the configuration version that the build began with.

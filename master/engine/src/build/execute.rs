@@ -6,8 +6,9 @@ use buildguild_types::results::Results;
 use serde_json::json;
 
 use super::context::BuildContext;
-use super::{execute_step, summary};
+use super::{execute_step, locks, summary};
 use crate::render::{Call, RenderError};
+use crate::steps::StepError;
 use crate::workers::WorkerLost;
 
 /// Runs the steps of a build whose row and preparation step exist, and ends it.
@@ -21,9 +22,19 @@ pub(crate) async fn execute(build: &mut BuildContext) -> Result<Results, DbError
         Ok(false) => return end_unprepared(build, Results::Skipped, "build skipped").await,
         Err(error) => return end_unprepared(build, Results::Exception, &format!("exception {error}")).await,
     }
-    match prepare(build).await {
-        Ok(()) => run_steps(build, &mut ending).await?,
-        Err(WorkerLost) => ending.lost = true,
+    let locks = std::mem::take(&mut build.locks);
+    match locks::take(build, None, &locks).await {
+        Ok(()) => match prepare(build).await {
+            Ok(()) => run_steps(build, &mut ending).await?,
+            Err(WorkerLost) => ending.lost = true,
+        },
+        Err(StepError::WorkerLost) => ending.lost = true,
+        Err(StepError::Stopped) => {
+            let reason = build.stop.latest().map(|request| request.reason).unwrap_or_default();
+            return end_unprepared(build, Results::Cancelled, &format!("cancelled ({reason})")).await;
+        }
+        Err(StepError::Data(error)) => return Err(error),
+        Err(error) => return end_unprepared(build, Results::Exception, &format!("exception {error}")).await,
     }
     if ending.lost {
         build.results = Results::Retry;

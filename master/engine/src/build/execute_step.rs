@@ -4,12 +4,13 @@ use buildguild_db::DbError;
 use buildguild_types::farm::{Condition, StepConfig};
 use buildguild_types::resources::{LogKind, Step};
 use buildguild_types::results::Results;
+use buildguild_types::time::Timestamp;
 use buildguild_types::{identifier, pyrepr};
 use serde_json::json;
 
 use super::context::BuildContext;
 use super::record::{BeginStep, EndStep};
-use super::{rules, summary};
+use super::{locks, rules, summary};
 use crate::logs::{LogLimits, StepLogs};
 use crate::render::{Call, RenderError};
 use crate::steps::{self, StepError, StepRun};
@@ -57,16 +58,19 @@ pub(crate) async fn execute(
     };
     let first_logs: &[(&str, LogKind)] =
         if wanted && problem.is_none() { steps::first_logs(&config.action) } else { &[] };
-    let begin = BeginStep { name: &name, logs: first_logs, runs: wanted };
+    let begin = BeginStep { name: &name, logs: first_logs, runs: wanted && config.locks.is_empty() };
     let (row, first) = build.recorder.begin_step(&begin).await?;
     let limits = LogLimits { max_bytes: build.plan.log.max_size_bytes, tail_bytes: build.plan.log.max_tail_size_bytes };
     let mut step = StepRun {
         build,
         config,
         id: row.stepid,
+        started_at: row.started_at.unwrap_or(Timestamp::from_micros(0)),
+        commands: 0,
         name: row.name.clone(),
         logs: StepLogs::new(limits),
         urls: Vec::new(),
+        test_sets: Vec::new(),
         done_text: None,
     };
     for (log, (name, kind)) in first.iter().zip(first_logs) {
@@ -74,11 +78,15 @@ pub(crate) async fn execute(
     }
     let attempt = match problem {
         Some(problem) => Err(problem),
-        None if wanted => {
-            let state = running.map_or_else(|| "running".to_owned(), |text| summary::tidy(&text));
-            let says = step.build.recorder.say_running(step.id, state);
-            alongside(steps::run(&mut step), says).await
-        }
+        None if wanted => match locks::take(step.build, Some(step.id), &config.locks).await {
+            Ok(()) => {
+                let state = running.map_or_else(|| "running".to_owned(), |text| summary::tidy(&text));
+                let says = step.build.recorder.say_running(step.id, state);
+                alongside(steps::run(&mut step), says).await
+            }
+            Err(StepError::Stopped) => step.note_stop().await.and(Err(StepError::Stopped)),
+            Err(error) => Err(error),
+        },
         None => {
             step.done_text = steps::describe(&step).await;
             Ok(Results::Skipped)
@@ -167,6 +175,8 @@ async fn finish(
         appends: step.logs.take(),
         properties: step.build.take_unsaved(),
         build_state,
+        has_locks: !config.locks.is_empty(),
+        test_sets: std::mem::take(&mut step.test_sets),
     };
     step.build.recorder.end_step(end);
     Ok(StepEnd { results, halt: verdict.halt })

@@ -6,11 +6,15 @@
 pub(crate) mod context;
 mod execute;
 mod execute_step;
+mod locks;
 pub(crate) mod record;
+mod record_locks;
 pub(crate) mod rules;
 mod runner;
 mod setup;
 pub(crate) mod stop;
 pub(crate) mod summary;
+#[cfg(test)]
+mod tests_locks;
 
 pub(crate) use runner::Runner;

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use buildguild_data::{Data, StepBegin, StepEnd, Update};
+use buildguild_data::{Data, StepBegin, StepEnd, TestResultSetInfo, Update};
 use buildguild_db::logs::{Compression, Prepared};
-use buildguild_db::test_result_sets::{self, NewTestResultSet};
 use buildguild_db::test_results::{self, NewTestResult};
 use buildguild_db::{DbError, Owner, builds, changes, properties};
+use buildguild_types::farm::LogSettings;
 use buildguild_types::ids::{BuildId, BuildRequestId, LogId, ProjectId, StepId, TestResultSetId, WorkerId};
 use buildguild_types::plan::BuildPlan;
 use buildguild_types::properties::Properties;
@@ -22,6 +22,7 @@ use serde_json::Value;
 use super::execute_step::slug;
 use crate::hooks::Hooks;
 use crate::logs::Append;
+use crate::steps::TestSet;
 
 /// The name of step 0.
 const PREPARATION: &str = "worker_preparation";
@@ -74,6 +75,10 @@ pub(crate) struct EndStep {
     pub(crate) properties: Properties,
     /// What the build says from now on.
     pub(crate) build_state: Option<String>,
+    /// Whether it has locks to give back.
+    pub(crate) has_locks: bool,
+    /// Its sets of test results, which are complete now.
+    pub(crate) test_sets: Vec<TestSet>,
 }
 
 /// The end of a step, which shares the transaction of what comes next.
@@ -99,6 +104,12 @@ impl Ended {
                 let step_end = StepEnd { results: end.results, hidden: end.hidden, state_string: Some(&end.state) };
                 u.finish_step(end.step, &step_end).await?;
                 u.set_build_properties(build, &end.properties).await?;
+                for set in &end.test_sets {
+                    u.complete_test_result_set(set.id, set.passed, set.failed).await?;
+                }
+                if end.has_locks {
+                    u.release_step_locks(build, end.step).await?;
+                }
                 if let Some(state) = &end.build_state {
                     u.set_build_state_string(build, state).await?;
                 }
@@ -116,6 +127,28 @@ struct Part {
     lines: Prepared,
 }
 
+/// `logCompressionMethod` and `logCompressionLimit`.
+#[derive(Clone, Copy, Debug)]
+struct ChunkCompression {
+    method: Compression,
+    /// What is shorter is stored as it is; `None`: everything.
+    limit_bytes: Option<u64>,
+}
+
+impl ChunkCompression {
+    fn new(settings: &LogSettings) -> Self {
+        let method = Compression::from_name(&settings.compression_method).unwrap_or_default();
+        Self { method, limit_bytes: settings.compression_limit_bytes }
+    }
+
+    fn of(self, bytes: usize) -> Compression {
+        match self.limit_bytes {
+            Some(limit) if bytes as u64 >= limit => self.method,
+            _ => Compression::None,
+        }
+    }
+}
+
 /// Writes for one build.
 pub(crate) struct Recorder {
     data: Data,
@@ -124,14 +157,16 @@ pub(crate) struct Recorder {
     build: BuildId,
     preparation: StepId,
     logs: BTreeMap<LogId, StepId>,
-    compression: Compression,
+    compression: ChunkCompression,
+    /// Whether the build has taken, or waited for, locks.
+    has_locks: bool,
     /// What has ended and waits for the next transaction, which follows at once.
     ended: Option<Ended>,
 }
 
 impl Recorder {
     /// For a request that `owner` has claimed. The build comes with [`Recorder::start_build`].
-    pub(crate) fn new(data: Data, owner: Owner, hooks: Hooks, compression: &str) -> Self {
+    pub(crate) fn new(data: Data, owner: Owner, hooks: Hooks, settings: &LogSettings) -> Self {
         Self {
             data,
             owner,
@@ -139,12 +174,25 @@ impl Recorder {
             build: BuildId(0),
             preparation: StepId(0),
             logs: BTreeMap::new(),
-            compression: Compression::from_name(compression).unwrap_or_default(),
+            compression: ChunkCompression::new(settings),
+            has_locks: false,
             ended: None,
         }
     }
 
-    async fn write<T, F, Fut>(&self, point: &str, f: F) -> Result<T, DbError>
+    pub(super) const fn build(&self) -> BuildId {
+        self.build
+    }
+
+    pub(super) const fn data(&self) -> &Data {
+        &self.data
+    }
+
+    pub(super) const fn note_locks(&mut self) {
+        self.has_locks = true;
+    }
+
+    pub(super) async fn write<T, F, Fut>(&self, point: &str, f: F) -> Result<T, DbError>
     where
         F: Fn(Update) -> Fut,
         Fut: Future<Output = Result<T, DbError>>,
@@ -340,7 +388,8 @@ impl Recorder {
             .filter_map(|append| {
                 let step = *self.logs.get(&append.log)?;
                 let content: String = append.chunks.iter().map(|chunk| chunk.content.as_str()).collect();
-                let lines = Prepared::new(&content, append.kind == LogKind::Stream, self.compression);
+                let compression = self.compression.of(content.len());
+                let lines = Prepared::new(&content, append.kind == LogKind::Stream, compression);
                 Some(Part { step, log: append.log, first_line: append.first_line, lines })
             })
             .collect()
@@ -394,13 +443,16 @@ impl Recorder {
         state: &str,
         unsaved: &Properties,
     ) -> Result<(), DbError> {
-        let build = self.build;
+        let (build, has_locks) = (self.build, self.has_locks);
         let ended = self.ended.as_ref();
         self.write("build.finishing", |u| async move {
             if let Some(ended) = ended {
                 ended.store(&u, build).await?;
             }
             u.set_build_properties(build, unsaved).await?;
+            if has_locks {
+                u.release_build_locks(build).await?;
+            }
             u.finish_build(build, results, Some(state)).await
         })
         .await?;
@@ -454,19 +506,8 @@ impl Recorder {
         value_unit: &str,
     ) -> Result<TestResultSetId, DbError> {
         let build = self.build;
-        self.write("test.set", |u| async move {
-            let locked = buildguild_db::claims::lock_build(u.tx(), build, u.owner()).await?;
-            let set = NewTestResultSet {
-                builder: locked.builderid,
-                build,
-                step,
-                description: (!description.is_empty()).then(|| description.to_owned()),
-                category: category.to_owned(),
-                value_unit: value_unit.to_owned(),
-            };
-            test_result_sets::add(u.tx(), &set).await
-        })
-        .await
+        let info = TestResultSetInfo { description, category, value_unit };
+        self.write("test.set", |u| async move { u.add_test_result_set(build, step, info).await }).await
     }
 
     /// Adds a test result.
@@ -480,5 +521,22 @@ impl Recorder {
         })
         .await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_text_is_not_compressed() {
+        let settings = |limit| LogSettings {
+            compression_limit_bytes: limit,
+            compression_method: "gz".to_owned(),
+            ..LogSettings::default()
+        };
+        let compression = ChunkCompression::new(&settings(Some(4096)));
+        assert_eq!((compression.of(4095), compression.of(4096)), (Compression::None, Compression::Gz));
+        assert_eq!(ChunkCompression::new(&settings(None)).of(1 << 20), Compression::None);
     }
 }

@@ -91,6 +91,7 @@ impl Runner {
         let _registration = Registration { runner: self, build: build.buildid };
         let url = format!("{}#/builders/{}/builds/{}", plan.buildbot_url, build.builderid, build.number);
         self.evaluators.provide(assignment.farm.bundle.clone());
+        let locks = builder.locks.clone();
         let mut context = BuildContext {
             recorder,
             functions: Functions::new(self.evaluators.clone(), plan.config.clone()),
@@ -104,6 +105,7 @@ impl Runner {
             reason: origin.reason,
             url,
             secrets: BTreeMap::new(),
+            locks,
             stop,
             results: Results::Success,
             hooks: self.hooks.clone(),
@@ -174,8 +176,8 @@ impl BuildRunner for Runner {
         let request = assignment.request.buildrequestid;
         // What was claimed in an epoch that has ended since is no longer ours.
         let Some(owner) = self.data.owner() else { return };
-        let compression = &assignment.farm.farm.log.compression_method;
-        let recorder = || Recorder::new(self.data.clone(), owner, self.hooks.clone(), compression);
+        let settings = &assignment.farm.farm.log;
+        let recorder = || Recorder::new(self.data.clone(), owner, self.hooks.clone(), settings);
         let Err(error) = self.run_build(&assignment, recorder()).await else { return };
         // Dropping the running command has interrupted it on the worker.
         if error.is_fenced() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::support::{DEADLINE, Scene, shell, shell_config, step, value};
 use buildguild_db::sourcestamps::NewSourceStamp;
 use buildguild_db::{buildrequests, builds};
-use buildguild_types::farm::{Condition, SetPropertyFromCommandConfig, StepKind};
+use buildguild_types::farm::{Condition, LockAccess, LockScope, SetPropertyFromCommandConfig, StepKind};
 use buildguild_types::properties::Properties;
 use buildguild_types::render::Renderable;
 use buildguild_types::results::Results;
@@ -218,5 +218,64 @@ async fn a_large_log_is_stored_whole() {
     let numbers: Vec<&str> = stdio.lines().filter_map(|line| line.strip_prefix('o')).collect();
     assert_eq!(numbers.len(), 200_000);
     assert!(numbers.iter().enumerate().all(|(n, line)| *line == (n + 1).to_string()));
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_waits_for_its_lock_and_gives_it_back() {
+    let lock = LockAccess {
+        name: "l".to_owned(),
+        scope: LockScope::Cluster,
+        max_count: 1,
+        max_count_for_worker: BTreeMap::new(),
+        exclusive: true,
+        count: 1,
+    };
+    let mut waits = shell("waits", "echo has it");
+    waits.locks = vec![lock.clone()];
+    let mut again = shell("again", "echo again");
+    again.locks = vec![lock.clone()];
+    let scene = Scene::new(vec![waits, again]).await;
+    // Another build of this master holds it.
+    let holder = scene.claimed(Properties::new(), NewSourceStamp::default()).await;
+    let slot = scene.assignment(holder.clone()).slot;
+    let (builder, request, worker) = (holder.builderid, holder.buildrequestid, slot.worker_id);
+    drop(slot);
+    let held = [buildguild_db::locks::Wanted { key: lock.key("w"), exclusive: true, places: 1, capacity: 1 }];
+    let held = &held;
+    let other = scene.data.update(|u| async move {
+        let start = buildguild_data::StartBuild { builder, request, worker, state_string: "building" };
+        let build = u.add_build(&start).await?.buildid;
+        assert!(u.take_locks(build, None, held).await?);
+        Ok(build)
+    });
+    let other = other.await.expect("it holds the lock");
+    let request = scene.claimed(Properties::new(), NewSourceStamp::default()).await;
+    let id = request.buildrequestid;
+    let runner = scene.execution.runner();
+    let assignment = scene.assignment(request);
+    let running = tokio::spawn(async move { runner.run(assignment).await });
+    let step = tokio::time::timeout(DEADLINE, async {
+        loop {
+            let builds = builds::for_request(scene.data.db().read(), id).await.expect("reads");
+            if let Some(build) = builds.first()
+                && let Some(step) = scene.steps(build.buildid).await.into_iter().find(|step| step.name == "waits")
+                && step.state_string == "waiting for locks"
+            {
+                return step;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("it says that it waits");
+    assert!(step.started_at.is_some() && step.locks_acquired_at.is_none());
+    scene.data.update(|u| async move { u.release_build_locks(other).await }).await.expect("it is given back");
+    tokio::time::timeout(DEADLINE, running).await.expect("ends").expect("no panic");
+    let build = builds::for_request(scene.data.db().read(), id).await.expect("reads").remove(0);
+    assert_eq!(build.results, Some(Results::Success));
+    let steps = scene.steps(build.buildid).await;
+    assert!(steps.iter().all(|step| step.locks_acquired_at.is_some()), "{steps:?}");
+    assert_eq!(steps[1].state_string, "'echo has ...'");
     scene.end().await;
 }

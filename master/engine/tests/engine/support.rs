@@ -214,6 +214,7 @@ fn builder(name: &str, steps: Vec<StepConfig>) -> BuilderConfig {
         factory: FactoryConfig { steps, workdir: None },
         builddir: name.to_owned(),
         worker_builddir: name.to_owned(),
+        locks: Vec::new(),
         tags: Vec::new(),
         next_worker: None,
         next_build: None,
@@ -243,6 +244,7 @@ pub(crate) fn step(name: &str, class: &str, action: StepKind) -> StepConfig {
         log_encoding: None,
         summary_policy: SummaryPolicy::ByFlags,
         workdir: None,
+        locks: Vec::new(),
         action,
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::StepConfig;
+use super::{LockAccess, StepConfig};
 use crate::render::{CallableRef, Renderable};
 
 /// When waiting requests may become one build.
@@ -36,6 +36,9 @@ pub struct BuilderConfig {
     pub builddir: String,
     /// The directory on the worker, below the worker's base directory.
     pub worker_builddir: String,
+    /// `locks`: taken before the first step, given back after the last one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<LockAccess>,
     /// Tags, without duplicates.
     #[serde(default)]
     pub tags: Vec<String>,

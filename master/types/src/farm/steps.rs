@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::OrCallable;
+use super::{LockAccess, OrCallable};
 use crate::render::{CallableRef, Renderable};
 use crate::results::Results;
 
@@ -98,6 +98,9 @@ pub struct StepConfig {
     /// `workdir`
     #[serde(default)]
     pub workdir: Option<Renderable>,
+    /// `locks`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<LockAccess>,
     /// What it does.
     pub action: StepKind,
 }
