@@ -9,7 +9,8 @@ use buildguild_types::event::{Event, EventKey};
 use buildguild_types::ids::{BuildId, BuildRequestId, MasterId};
 use buildguild_types::properties::Properties;
 use buildguild_types::resources::{
-    Build, BuildRequest, Builder, Buildset, Change, Log, Master, Project, Scheduler, SourceStamp, Step, Worker,
+    Build, BuildRequest, Builder, Buildset, Change, Log, Master, Project, Scheduler, SourceStamp, Step, TestResultSet,
+    Worker,
 };
 use buildguild_types::results::Results;
 use buildguild_types::time::Timestamp;
@@ -158,6 +159,14 @@ pub fn worker_missing(worker: &Worker, since: Timestamp, notify: &[String]) -> R
         fields.insert("notify".to_owned(), notify.into());
     }
     event(vec![key(&[&"workers", &worker.workerid, &"missing"])], &body)
+}
+
+/// An event of a set of test results.
+///
+/// # Errors
+/// If the body cannot be written as JSON.
+pub fn test_result_set(set: &TestResultSet, verb: &str) -> Result<Event, DbError> {
+    event(vec![key(&[&"test_result_sets", &set.test_result_setid, &verb])], set)
 }
 
 /// An event of a scheduler.

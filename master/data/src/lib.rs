@@ -17,4 +17,4 @@ pub use endpoints::Reader;
 pub use error::{DataError, ErrorKind};
 pub use generations::DbGenerations;
 pub use reply::{Items, Raw, Reply, TextItems};
-pub use updates::{SchedulerBatch, StartBuild, StateKey, StepBegin, StepEnd};
+pub use updates::{SchedulerBatch, StartBuild, StateKey, StepBegin, StepEnd, TestResultSetInfo, lock_waiter};

@@ -84,6 +84,8 @@ pub async fn register(tx: &Tx, master: MasterId, instance: &str, over: Option<&P
         return Err(DbError::AlreadyClaimed);
     }
     let owner = Owner { master_id: master, epoch: now.owner.epoch + 1 };
+    // What was asked of the process before this one is not asked of this one.
+    execute(tx, "DELETE FROM wishes WHERE kind = 'master.drain' AND target = $1", params![master]).await?;
     let sql = format!(
         "UPDATE masters SET epoch = $2, instance = $3, active = TRUE, checkins = 0, last_active = {} WHERE id = $1",
         now_sql(backend)

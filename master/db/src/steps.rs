@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use buildguild_types::ids::{BuildId, StepId};
+use buildguild_types::ids::{BuildId, StepId, WorkerId};
 use buildguild_types::resources::{Step, StepUrl};
 use buildguild_types::results::Results;
 use buildguild_types::time::Timestamp;
@@ -238,6 +238,33 @@ pub async fn add_journal_entry(tx: &Tx, step: StepId, position: i64, entry: &str
     let sql = "INSERT INTO step_journal (stepid, position, entry) VALUES ($1, $2, $3)";
     execute(tx, sql, params![step, position, entry]).await?;
     Ok(())
+}
+
+/// How many of a worker's latest builds are looked at for steps that it may still be running.
+const LATEST_BUILDS: i64 = 32;
+
+/// The last steps of the latest builds on a worker that are open, or were given back since `since`: what the worker may
+/// still be running, for all that the database knows. With the length of each one's journal.
+///
+/// # Errors
+/// What the database reported.
+pub async fn left_on_worker(
+    connection: &impl ConnectionTrait,
+    worker: WorkerId,
+    since: Timestamp,
+) -> Result<Vec<(Step, i64)>, DbError> {
+    // The latest builds come from the index builds_workerid.
+    let sql = format!(
+        "SELECT {COLUMNS}, (SELECT count(*) FROM step_journal j WHERE j.stepid = s.id) AS answers
+         FROM (SELECT id, complete_at, results FROM builds WHERE workerid = $1 ORDER BY id DESC LIMIT {LATEST_BUILDS}) b
+         JOIN steps s ON s.buildid = b.id
+         WHERE (b.complete_at IS NULL OR (b.results = {retry} AND b.complete_at >= $2))
+           AND s.number = (SELECT max(l.number) FROM steps l WHERE l.buildid = b.id)
+         ORDER BY s.id",
+        retry = Results::Retry.code()
+    );
+    let rows = fetch_all(connection, sql, params![worker, since]).await?;
+    rows.iter().map(|row| Ok((from_row(row)?, column(row, "answers")?))).collect()
 }
 
 /// A step's journal, in order.

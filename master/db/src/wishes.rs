@@ -19,6 +19,10 @@ pub enum WishKind {
     StopWorker,
     /// Disconnect a worker at once.
     KillWorker,
+    /// Ask a worker's connection whether it lives: another one of the same name waits.
+    ProbeWorker,
+    /// Have a master finish its builds and leave.
+    DrainMaster,
 }
 
 impl WishKind {
@@ -29,14 +33,21 @@ impl WishKind {
             Self::CancelRequest => "buildrequest.cancel",
             Self::StopWorker => "worker.stop",
             Self::KillWorker => "worker.kill",
+            Self::ProbeWorker => "worker.probe",
+            Self::DrainMaster => "master.drain",
         }
     }
 
-    fn from_name(name: &str) -> Result<Self, DbError> {
-        [Self::StopBuild, Self::CancelRequest, Self::StopWorker, Self::KillWorker]
-            .into_iter()
-            .find(|kind| kind.name() == name)
-            .ok_or_else(|| DbError::Corrupt(format!("unknown wish {name}")))
+    fn from_name(name: &str) -> Option<Self> {
+        let all = [
+            Self::StopBuild,
+            Self::CancelRequest,
+            Self::StopWorker,
+            Self::KillWorker,
+            Self::ProbeWorker,
+            Self::DrainMaster,
+        ];
+        all.into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -47,7 +58,7 @@ pub struct Wish {
     pub id: i64,
     /// What is wished for.
     pub kind: WishKind,
-    /// The id of the build, request or worker.
+    /// The id of the build, request, worker or master.
     pub target: i64,
     /// Why.
     pub reason: Option<String>,
@@ -55,14 +66,16 @@ pub struct Wish {
     pub created_at: Timestamp,
 }
 
-fn from_row(row: &QueryResult) -> Result<Wish, DbError> {
-    Ok(Wish {
+/// Nothing for a kind that only a newer version knows: that one's masters fulfil it.
+fn from_row(row: &QueryResult) -> Result<Option<Wish>, DbError> {
+    let Some(kind) = WishKind::from_name(&column::<String>(row, "kind")?) else { return Ok(None) };
+    Ok(Some(Wish {
         id: column(row, "id")?,
-        kind: WishKind::from_name(&column::<String>(row, "kind")?)?,
+        kind,
         target: column(row, "target")?,
         reason: column(row, "reason")?,
         created_at: time(row, "created_at")?,
-    })
+    }))
 }
 
 /// Makes a wish. A second one of the same kind for the same target keeps the first. Returns whether it is new.
@@ -87,7 +100,7 @@ pub async fn add(
 /// What the database reported.
 pub async fn get(connection: &impl ConnectionTrait, kind: WishKind, target: i64) -> Result<Option<Wish>, DbError> {
     let sql = "SELECT id, kind, target, reason, created_at FROM wishes WHERE kind = $1 AND target = $2";
-    fetch_one(connection, sql, params![kind.name(), target]).await?.as_ref().map(from_row).transpose()
+    fetch_one(connection, sql, params![kind.name(), target]).await?.map_or(Ok(None), |row| from_row(&row))
 }
 
 /// All wishes, oldest first. There are few: each is removed when it is fulfilled or its target has ended.
@@ -96,7 +109,7 @@ pub async fn get(connection: &impl ConnectionTrait, kind: WishKind, target: i64)
 /// What the database reported.
 pub async fn list(connection: &impl ConnectionTrait) -> Result<Vec<Wish>, DbError> {
     let sql = "SELECT id, kind, target, reason, created_at FROM wishes ORDER BY id";
-    fetch_all(connection, sql, vec![]).await?.iter().map(from_row).collect()
+    fetch_all(connection, sql, vec![]).await?.iter().filter_map(|row| from_row(row).transpose()).collect()
 }
 
 /// Removes the wishes for a target.

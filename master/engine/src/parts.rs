@@ -6,6 +6,7 @@ use broker_adapters::EventHub;
 use buildguild_config::{Evaluators, LoadedFarm};
 use buildguild_types::{farm::BuilderConfig, ids::BuilderId, time::Clock};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::{figures::Figures, functions::Functions, store::Store};
 
@@ -37,6 +38,8 @@ pub(crate) struct Parts {
     pub(crate) rescan_interval: Duration,
     /// The directory of this master.
     pub(crate) basedir: PathBuf,
+    /// Cancelled when this master begins to end.
+    pub(crate) leaving: CancellationToken,
     /// The figures of scheduling and distribution.
     pub(crate) figures: Figures,
 }

@@ -24,6 +24,7 @@ use crate::{
     parts::{Applied, Parts},
     singletons::Singletons,
     store::Store,
+    workers::Missing,
 };
 
 /// After a failure to bring a configuration into force, for example because the database is away.
@@ -66,6 +67,7 @@ pub struct Engine {
     rest_tasks: TaskTracker,
     builds: TaskTracker,
     failed: watch::Receiver<Option<&'static str>>,
+    drain_asked: watch::Receiver<bool>,
     /// The configuration that is in force; nothing before the first one is, and while this master is fenced.
     current: watch::Receiver<Option<ConfigHash>>,
 }
@@ -112,7 +114,9 @@ impl Engine {
         let (farm_sender, in_force) = watch::channel(first);
         let (failed_sender, failed) = watch::channel(None);
         let spawner = Spawner { failed: failed_sender };
+        let intake = CancellationToken::new();
         let shared = Arc::new(Parts {
+            leaving: intake.clone(),
             store: store.clone(),
             hub,
             evaluators: evaluators.clone(),
@@ -130,7 +134,7 @@ impl Engine {
             basedir,
             metrics: parts.metrics,
         })?);
-        let (intake, intake_tasks) = (CancellationToken::new(), TaskTracker::new());
+        let intake_tasks = TaskTracker::new();
         let (rest, rest_tasks) = (CancellationToken::new(), TaskTracker::new());
         let builds = TaskTracker::new();
 
@@ -160,9 +164,13 @@ impl Engine {
                 tokio::join!(singletons.run(&token), distributor.run(&token));
             }
         });
+        let missing_parts = Arc::clone(&shared);
         let fulfilment = Fulfilment::new(Arc::clone(&shared), execution.pool(), execution.runner());
+        let drain_asked = fulfilment.drain_asked();
         let token = rest.clone();
         spawner.spawn(&rest_tasks, &rest, "control", async move { fulfilment.run(&token).await });
+        let (missing, token) = (Missing::new(Arc::clone(&missing_parts)), rest.clone());
+        spawner.spawn(&rest_tasks, &rest, "search for missing workers", async move { missing.run(&token).await });
         let (workers, token) = (execution.workers().clone(), rest.clone());
         spawner.spawn(&rest_tasks, &rest, "sampling of figures", async move {
             metrics.sample(data, workers, parts.rescan_interval, token).await;
@@ -180,6 +188,7 @@ impl Engine {
             rest_tasks,
             builds,
             failed,
+            drain_asked,
             current,
         })
     }
@@ -206,6 +215,15 @@ impl Engine {
             Ok(name) => name.unwrap_or("service"),
             // All services have ended as they were asked to.
             Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Waits until somebody wishes, by way of the database, that this master finish its builds and end. Cancel safe.
+    pub async fn drain_asked(&self) {
+        let mut asked = self.drain_asked.clone();
+        if asked.wait_for(|asked| *asked).await.is_err() {
+            // The service has ended; whoever waits learns it from `failed`.
+            std::future::pending::<()>().await;
         }
     }
 

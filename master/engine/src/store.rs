@@ -5,8 +5,8 @@ use std::future::Future;
 use buildguild_data::{Data, SchedulerBatch, StateKey, Update};
 use buildguild_db::{
     DbError, Owner, buildrequests, builds, buildsets, changes, changesources,
-    leases::Lease,
-    properties,
+    leases::{self, Lease},
+    masters, properties,
     schedulers::{self, ChangeLine},
     scheduling::{self, RequestStamp},
     state,
@@ -14,9 +14,9 @@ use buildguild_db::{
     workers,
 };
 use buildguild_types::{
-    ids::{BuildId, BuildRequestId, BuilderId, BuildsetId, ChangeId, ChangeSourceId, SchedulerId, WorkerId},
+    ids::{BuildId, BuildRequestId, BuilderId, BuildsetId, ChangeId, ChangeSourceId, MasterId, SchedulerId, WorkerId},
     properties::Properties,
-    resources::{Build, BuildRequest, Buildset, Change},
+    resources::{Build, BuildRequest, Buildset, Change, Worker},
 };
 use serde_json::Value;
 use tokio::sync::watch;
@@ -174,6 +174,10 @@ impl Store {
         buildrequests::builders_waiting(self.read(), builders).await
     }
 
+    pub(crate) async fn queues(&self, builders: &[BuilderId]) -> Result<Vec<buildrequests::Queue>, DbError> {
+        buildrequests::queues(self.read(), builders).await
+    }
+
     pub(crate) async fn claimable(&self, builder: BuilderId, limit: i64) -> Result<Vec<BuildRequest>, DbError> {
         buildrequests::claimable(self.read(), builder, limit).await
     }
@@ -256,9 +260,44 @@ impl Store {
         Ok(states)
     }
 
+    pub(crate) async fn workers(&self) -> Result<Vec<Worker>, DbError> {
+        workers::list(self.read(), None, None).await
+    }
+
+    /// Whether a lease is this process's, or could be.
+    pub(crate) async fn may_hold(&self, lease: Lease<'_>) -> Result<bool, DbError> {
+        let Some(owner) = self.data.owner() else { return Ok(false) };
+        match leases::holder(self.read(), lease).await? {
+            Some(holder) if holder != owner => {
+                let pulses = masters::pulses(self.read()).await?;
+                Ok(!pulses.iter().any(|pulse| pulse.owner == holder && pulse.active))
+            }
+            _ => Ok(true),
+        }
+    }
+
     pub(crate) async fn worker_id(&self, name: &str) -> Result<Option<WorkerId>, DbError> {
         let all = workers::list(self.read(), None, None).await?;
         Ok(all.into_iter().find(|w| w.name == name).map(|w| w.workerid))
+    }
+
+    /// The session of a worker, if this process holds it.
+    pub(crate) async fn own_session(&self, worker: WorkerId) -> Result<Option<String>, DbError> {
+        let Some(owner) = self.data.owner() else { return Ok(None) };
+        Ok(workers::session(self.read(), worker).await?.filter(|held| held.owner == owner).map(|held| held.session))
+    }
+
+    /// Notes whether a session lives, for whoever wished to know.
+    pub(crate) async fn session_probed(&self, worker: WorkerId, session: &str, lives: bool) -> Result<(), DbError> {
+        if !lives {
+            self.update(|u| async move { u.worker_disconnected(worker, session).await }).await?;
+        }
+        self.remove_wish(WishKind::ProbeWorker, worker.get()).await
+    }
+
+    /// Whether that is this master.
+    pub(crate) fn is_self(&self, master: MasterId) -> bool {
+        self.data.owner().is_some_and(|owner| owner.master_id == master)
     }
 
     pub(crate) async fn wishes(&self) -> Result<Vec<Wish>, DbError> {

@@ -19,6 +19,11 @@ const READY_TIMEOUT: Duration = Duration::from_secs(2);
 pub trait ControlCalls: Send + Sync + 'static {
     /// Carries out a call that was allowed, and returns its JSON-RPC result.
     async fn call(&self, call: ControlCall) -> Result<Value, ControlError>;
+
+    /// Whether this master is about to end: a load balancer should send nothing new here.
+    fn is_leaving(&self) -> bool {
+        false
+    }
 }
 
 /// Reads from the Data API, and passes control calls on.
@@ -71,6 +76,9 @@ impl Backend for DataBackend {
     }
 
     async fn is_ready(&self) -> bool {
+        if self.control.is_leaving() {
+            return false;
+        }
         let spec = ResultSpec { limit: Some(1), ..ResultSpec::default() };
         let asked = tokio::time::timeout(READY_TIMEOUT, self.reader.get(&["masters"], &spec)).await;
         matches!(asked, Ok(Ok(_)))

@@ -1,8 +1,8 @@
 //! Control calls: wishes in the database, and a hint for the master that has to act.
 
 use buildguild_db::wishes::{self, WishKind};
-use buildguild_db::{DbError, buildrequests, builds, workers};
-use buildguild_types::ids::{BuildId, BuildRequestId, WorkerId};
+use buildguild_db::{DbError, buildrequests, builds, masters, workers};
+use buildguild_types::ids::{BuildId, BuildRequestId, MasterId, WorkerId};
 use buildguild_types::results::Results;
 
 use crate::{Update, events};
@@ -88,6 +88,30 @@ impl Update {
         Ok(())
     }
 
+    /// Wishes that the master that holds a worker's connection find out whether it lives: it is ended if not.
+    ///
+    /// # Errors
+    /// What the database reported.
+    pub async fn probe_worker(&self, worker: WorkerId) -> Result<(), DbError> {
+        wishes::add(self.tx(), WishKind::ProbeWorker, worker.get(), None, self.now()).await?;
+        self.emit(events::control("worker", worker.get(), "probe", None)?);
+        Ok(())
+    }
+
+    /// Wishes that a master finish its builds, hand over what is left, and end, as if its process had been asked to.
+    ///
+    /// # Errors
+    /// [`DbError::NotFound`] if there is no such master; [`DbError::EpochEnded`] if it is not active.
+    pub async fn drain_master(&self, master: MasterId, reason: Option<&str>) -> Result<(), DbError> {
+        let found = masters::get(self.tx(), master).await?.ok_or(DbError::NotFound("master"))?;
+        if !found.active {
+            return Err(DbError::EpochEnded);
+        }
+        wishes::add(self.tx(), WishKind::DrainMaster, master.get(), reason, self.now()).await?;
+        self.emit(events::control("masters", master.get(), "drain", reason)?);
+        Ok(())
+    }
+
     async fn existing_worker(&self, worker: WorkerId) -> Result<(), DbError> {
         match workers::get(self.tx(), worker).await? {
             Some(_) => Ok(()),
@@ -100,7 +124,8 @@ impl Update {
     /// # Errors
     /// What the database reported.
     pub async fn clear_worker_wishes(&self, worker: WorkerId) -> Result<(), DbError> {
-        wishes::remove(self.tx(), &[WishKind::StopWorker, WishKind::KillWorker], worker.get()).await?;
+        let kinds = [WishKind::StopWorker, WishKind::KillWorker, WishKind::ProbeWorker];
+        wishes::remove(self.tx(), &kinds, worker.get()).await?;
         Ok(())
     }
 }

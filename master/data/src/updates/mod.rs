@@ -9,11 +9,15 @@ mod builds;
 mod buildsets;
 mod changes;
 mod control;
+mod locks;
 mod logs;
 mod scheduling;
 mod steps;
+mod test_results;
 mod workers;
 
 pub use builds::StartBuild;
+pub use locks::waiter as lock_waiter;
 pub use scheduling::{SchedulerBatch, StateKey};
 pub use steps::{StepBegin, StepEnd};
+pub use test_results::TestResultSetInfo;

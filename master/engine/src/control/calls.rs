@@ -33,6 +33,11 @@ impl Control {
         Self { parts }
     }
 
+    /// Whether this master starts nothing any more, because it is about to end.
+    pub fn is_leaving(&self) -> bool {
+        self.parts.leaving.is_cancelled()
+    }
+
     /// Carries out a call and gives its JSON-RPC result.
     ///
     /// # Errors

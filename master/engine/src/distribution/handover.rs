@@ -12,6 +12,7 @@ use buildguild_types::{
     ids::{BuildId, BuilderId, WorkerId},
     resources::BuildRequest,
 };
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 /// A worker that is connected to this replica and can start one more build.
@@ -39,6 +40,10 @@ pub trait WorkerPool: Send + Sync {
 
     /// Takes over from the database whether a worker is paused or about to leave.
     fn set_availability(&self, worker: WorkerId, paused: bool, graceful: bool);
+
+    /// Asks whether a session of a worker lives; one that does not answer is closed. A session that is not here does not
+    /// live, unless it is just being made.
+    fn probe(&self, worker: WorkerId, session: &str) -> BoxFuture<'static, bool>;
 
     /// Closes a worker's connection at once; its builds end with RETRY. False if it is not connected here.
     fn kill(&self, worker: WorkerId, reason: &str) -> bool;

@@ -11,7 +11,7 @@ use worker_protocol::{Command, CommandUpdate};
 use super::transfer::{NoTransfer, TransferEnd};
 use super::{StepError, StepRun};
 use crate::logs::{LogRef, Stream};
-use crate::workers::{CommandEnd, Progress, RunningCommand};
+use crate::workers::{CommandEnd, Progress, RunningCommand, of_step};
 
 /// What a step keeps of a command's output for itself, for each stream.
 const MAX_COLLECTED_BYTES: usize = 8 * 1024 * 1024;
@@ -98,7 +98,9 @@ impl StepRun<'_> {
             return Err(StepError::Stopped);
         }
         let worker = self.build.worker.clone();
-        let mut running = worker.start_command(command, &self.build.builder.name).await?;
+        let id = of_step(self.id, self.started_at, self.commands);
+        self.commands += 1;
+        let mut running = worker.start_command(id, command, &self.build.builder.name).await?;
         let mut outcome = Outcome::default();
         let mut give_up_at: Option<Instant> = None;
         let end = loop {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use buildguild_config::{StepAdvance, StepEffect};
+use buildguild_types::ids::TestResultSetId;
 use buildguild_types::pyrepr;
 use buildguild_types::render::{CallableRef, Renderable};
 use buildguild_types::resources::LogKind;
@@ -16,7 +17,7 @@ use serde_json::{Map, Value, json};
 use worker_protocol::{Command, ShellArgs, ShellCommand};
 
 use super::command::RunOptions;
-use super::{StepError, StepRun};
+use super::{StepError, StepRun, TestSet};
 use crate::logs::Stream;
 
 /// The most effects that one step function may have; each costs a run of the function.
@@ -175,6 +176,7 @@ async fn perform(step: &mut StepRun<'_>, effect: StepEffect) -> Result<Value, St
         }
         StepEffect::AddTestResultSet { description, category, value_unit } => {
             let set = step.build.recorder.add_test_result_set(step.id, &description, &category, &value_unit).await?;
+            step.test_sets.push(TestSet::new(set, &category));
             Ok(json!(set))
         }
         StepEffect::AddTestResult { set, value, test_name, test_code_path, line, duration_ns } => {
@@ -182,7 +184,11 @@ async fn perform(step: &mut StepRun<'_>, effect: StepEffect) -> Result<Value, St
                 set.as_i64().ok_or_else(|| StepError::Failed("a test result needs the id of its set".to_owned()))?;
             let result =
                 buildguild_db::test_results::NewTestResult { value, test_name, test_code_path, line, duration_ns };
-            step.build.recorder.add_test_result(set.into(), result).await?;
+            let set = TestResultSetId::from(set);
+            if let Some(known) = step.test_sets.iter_mut().find(|known| known.id == set) {
+                known.count(&result.value);
+            }
+            step.build.recorder.add_test_result(set, result).await?;
             Ok(Value::Null)
         }
         StepEffect::SetSummary { text } => {

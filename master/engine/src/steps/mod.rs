@@ -19,7 +19,7 @@ use buildguild_types::resources::LogKind;
 use buildguild_types::results::Results;
 
 pub(crate) use error::StepError;
-pub(crate) use run::StepRun;
+pub(crate) use run::{StepRun, TestSet};
 
 /// The logs that a step of this kind has from its start.
 pub(crate) const fn first_logs(action: &StepKind) -> &'static [(&'static str, LogKind)] {

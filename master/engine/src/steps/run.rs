@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use buildguild_types::farm::StepConfig;
-use buildguild_types::ids::StepId;
+use buildguild_types::ids::{StepId, TestResultSetId};
 use buildguild_types::properties::Properties;
 use buildguild_types::render::Renderable;
 use buildguild_types::resources::{LogKind, StepUrl};
+use buildguild_types::time::Timestamp;
 use serde_json::Value;
 
 use super::StepError;
@@ -17,6 +18,31 @@ use crate::logs::{LogRef, StepLogs, Stream};
 /// How long the database may keep a step waiting for one append before a person should know.
 const SLOW_APPEND: Duration = Duration::from_secs(5);
 
+/// A set of test results of a step, and how many passed and failed where the values say so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TestSet {
+    pub(crate) id: TestResultSetId,
+    pub(crate) passed: Option<i64>,
+    pub(crate) failed: Option<i64>,
+}
+
+impl TestSet {
+    /// An empty set. Those of the category `pass_fail` are counted.
+    pub(crate) fn new(id: TestResultSetId, category: &str) -> Self {
+        let none = (category == "pass_fail").then_some(0);
+        Self { id, passed: none, failed: none }
+    }
+
+    /// Counts a result: `1` and `true` passed, everything else failed.
+    pub(crate) fn count(&mut self, value: &str) {
+        let counted = match value.to_ascii_lowercase().as_str() {
+            "1" | "true" => &mut self.passed,
+            _ => &mut self.failed,
+        };
+        *counted = counted.map(|n| n + 1);
+    }
+}
+
 /// A step while it runs.
 pub(crate) struct StepRun<'a> {
     /// The build.
@@ -25,12 +51,18 @@ pub(crate) struct StepRun<'a> {
     pub(crate) config: &'a StepConfig,
     /// The step's row.
     pub(crate) id: StepId,
+    /// When it began.
+    pub(crate) started_at: Timestamp,
+    /// How many commands it has started.
+    pub(crate) commands: u32,
     /// Its name, unique in the build.
     pub(crate) name: String,
     /// Its logs.
     pub(crate) logs: StepLogs,
     /// Its links.
     pub(crate) urls: Vec<StepUrl>,
+    /// Its sets of test results.
+    pub(crate) test_sets: Vec<TestSet>,
     /// What it says about itself unless `descriptionDone` says it.
     pub(crate) done_text: Option<String>,
 }

@@ -79,6 +79,7 @@ impl TestMaster {
             clock: Arc::new(SystemClock),
             rescan_interval: RESCAN,
             basedir: directory.path().to_owned(),
+            leaving: cancel.clone(),
             figures: Figures::register(&prometheus::Registry::new()).expect("the names are good"),
         });
         Self { parts, store, owner: id, cancel, tasks, _membership: membership, applied, _directory: directory }

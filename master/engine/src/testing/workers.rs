@@ -11,6 +11,7 @@ use buildguild_types::{
     ids::{BuildId, BuildRequestId, WorkerId},
     results::Results,
 };
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::{
@@ -93,6 +94,10 @@ impl WorkerPool for TestPool {
             worker.available = !paused && !graceful;
         }
         self.changed.send_modify(|n| *n += 1);
+    }
+
+    fn probe(&self, _worker: WorkerId, _session: &str) -> BoxFuture<'static, bool> {
+        Box::pin(std::future::ready(true))
     }
 
     fn kill(&self, worker: WorkerId, _reason: &str) -> bool {

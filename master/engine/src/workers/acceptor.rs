@@ -8,11 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use buildguild_config::LoadedFarm;
 use buildguild_data::Data;
+use buildguild_db::workers::Session as DbSession;
 use buildguild_types::farm::{WorkerConfig, WorkerKind};
 use buildguild_types::pyrepr;
 use buildguild_types::resources::Worker;
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use uuid::Uuid;
 use worker_protocol::rpc::{RpcOptions, split};
 use worker_protocol::{
@@ -23,7 +25,12 @@ use worker_protocol::{
 use super::handle::{Session, WorkerHandle, WorkerLost};
 use super::link::Link;
 use super::registry::Workers;
-use super::store::{Admitted, WorkerStore};
+use super::store::{Admitted, Probed, WorkerStore};
+
+/// How long another master may take to find out whether a connection lives: a ping's time, and the way of the question.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Between two looks for its answer.
+const PROBE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long the worker may take for each answer of the attach.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -76,6 +83,8 @@ impl Acceptor {
 
     /// From the first message to a session that takes builds.
     async fn attach(&self, name: &str, link: &Arc<Link>) -> Result<WorkerHandle, AttachError> {
+        let session = Uuid::now_v7();
+        let attaching = self.workers.begin_attach(name, session).ok_or(AttachError::Duplicate)?;
         self.refuse_duplicate(name).await?;
         let rpc = link.rpc();
         let call = async |request: MasterRequest| {
@@ -95,22 +104,76 @@ impl Acceptor {
             ..WorkerSettings::default()
         };
         call(MasterRequest::SetWorkerSettings(settings)).await?;
-        // Commands of an earlier connection may still run there, and would share directories with what comes now.
-        for command_id in self.workers.take_old_commands(name) {
-            let why = "the connection of this command was lost".to_owned();
-            call(MasterRequest::InterruptCommand { command_id, why, builder_name: None }).await?;
-        }
-        let session = Uuid::now_v7();
         let info_json = info_json(&info);
-        let worker = match self.store.connected(name, session, &shown(&info_json)).await? {
-            Admitted::Yes(worker) => worker,
-            // Its master finds out by its own pings whether that connection is dead; the worker tries again meanwhile.
-            Admitted::HeldElsewhere => return Err(AttachError::Duplicate),
-        };
+        let worker = self.admit(name, session, &shown(&info_json)).await?;
+        // From here on nobody else starts commands there.
+        if let Err(error) = self.interrupt_leftovers(name, &worker, link).await {
+            self.store.ended(worker.workerid, session).await?;
+            return Err(error);
+        }
         let handle = self.handle(name, &worker, session, info, info_json, Arc::clone(link));
         self.workers.insert(handle.clone());
+        drop(attaching);
         let _ = handle.print("attached").await;
         Ok(handle)
+    }
+
+    /// Makes the session the worker's. If another master holds one, that master finds out whether it lives; only a dead
+    /// one gives way.
+    async fn admit(&self, name: &str, session: Uuid, info: &BTreeMap<String, Value>) -> Result<Worker, AttachError> {
+        let deadline = Instant::now() + PROBE_TIMEOUT;
+        let mut replacing = None;
+        let mut probing: Option<DbSession> = None;
+        loop {
+            let held = match self.store.connected(name, session, replacing.as_deref(), info).await? {
+                Admitted::Yes(worker) => return Ok(worker),
+                Admitted::HeldBy(held) => held,
+            };
+            if self.store.is_own(&held) {
+                if self.workers.get(name).is_some() || replacing.is_some() {
+                    return Err(AttachError::Duplicate);
+                }
+                // What an attach left behind whose connection broke in the middle.
+                replacing = Some(held.session);
+                continue;
+            }
+            if probing.as_ref() != Some(&held) {
+                tracing::info!(
+                    worker.name = name,
+                    master.id = held.owner.master_id.get(),
+                    "worker {name} connects, but master {} has it; asking whether that connection lives",
+                    held.owner.master_id
+                );
+                self.store.probe(&held).await?;
+            }
+            loop {
+                match self.store.probed(&held).await? {
+                    Probed::Gone => break,
+                    Probed::Lives => return Err(AttachError::Duplicate),
+                    Probed::Asked if Instant::now() > deadline => return Err(AttachError::Duplicate),
+                    Probed::Asked => tokio::time::sleep(PROBE_INTERVAL).await,
+                }
+            }
+            probing = Some(held);
+        }
+    }
+
+    /// Interrupts commands of earlier connections, to this master or another one: they would share directories with what
+    /// comes now.
+    async fn interrupt_leftovers(&self, name: &str, worker: &Worker, link: &Arc<Link>) -> Result<(), AttachError> {
+        let mut ids = self.workers.take_old_commands(name);
+        let others = self.store.leftovers(worker.workerid).await?;
+        ids.extend(others.into_iter().filter(|id| !ids.contains(id)).collect::<Vec<_>>());
+        let mut answers = Vec::with_capacity(ids.len());
+        for command_id in ids {
+            let why = "the connection of this command was lost".to_owned();
+            let request = MasterRequest::InterruptCommand { command_id, why, builder_name: None };
+            answers.push(link.rpc().send(&request).await?);
+        }
+        for answer in answers {
+            tokio::time::timeout(ANSWER_TIMEOUT, answer.result()).await.map_err(|_| AttachError::Timeout)??;
+        }
+        Ok(())
     }
 
     fn handle(

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use tokio::sync::watch;
 use uuid::Uuid;
-use worker_protocol::{Command, MasterRequest, RpcError, WorkerInfo};
+use worker_protocol::{Command, CommandId, MasterRequest, RpcError, WorkerInfo};
 
 use super::command::RunningCommand;
 use super::link::Link;
@@ -138,12 +138,17 @@ impl WorkerHandle {
         }
     }
 
-    /// Starts a command.
+    /// Starts a command under an id that no other command of this worker has or had.
     ///
     /// # Errors
     /// If the connection has ended.
-    pub async fn start_command(&self, command: &Command, builder_name: &str) -> Result<RunningCommand, WorkerLost> {
-        self.0.link.start(command, builder_name).await.map_err(|_: RpcError| WorkerLost)
+    pub async fn start_command(
+        &self,
+        id: CommandId,
+        command: &Command,
+        builder_name: &str,
+    ) -> Result<RunningCommand, WorkerLost> {
+        self.0.link.start(id, command, builder_name).await.map_err(|_: RpcError| WorkerLost)
     }
 
     /// Closes the connection. Its builds learn that the worker was lost.

@@ -65,10 +65,10 @@ impl Link {
     /// Starts a command. Its events may come before the answer to the start.
     pub(super) async fn start(
         self: &Arc<Self>,
+        id: CommandId,
         command: &Command,
         builder_name: &str,
     ) -> Result<RunningCommand, RpcError> {
-        let id = CommandId::unique();
         let (sender, events) = mpsc::unbounded_channel();
         // Registered first: a fast command completes before its start is answered.
         self.lock().insert(id.clone(), sender);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use buildguild_config::LoadedFarm;
 use buildguild_types::ids::WorkerId;
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::registry::Workers;
@@ -54,6 +55,13 @@ impl WorkerPool for Pool {
         if let Some(worker) = self.workers.by_id(worker) {
             worker.set_paused(paused);
             worker.set_graceful(graceful);
+        }
+    }
+
+    fn probe(&self, worker: WorkerId, session: &str) -> BoxFuture<'static, bool> {
+        match self.workers.by_id(worker).filter(|handle| handle.session().to_string() == session) {
+            Some(handle) => Box::pin(async move { handle.print("master got a duplicate connection").await.is_ok() }),
+            None => Box::pin(std::future::ready(self.workers.is_attaching(session))),
         }
     }
 

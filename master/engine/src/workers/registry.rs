@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use buildguild_types::ids::WorkerId;
 use tokio::sync::watch;
+use uuid::Uuid;
 use worker_protocol::CommandId;
 
 use super::handle::WorkerHandle;
@@ -23,6 +24,8 @@ struct Inner {
     sessions: RwLock<BTreeMap<String, WorkerHandle>>,
     /// A worker that lost its connection goes on with its commands; they are interrupted when it is back.
     old_commands: Mutex<HashMap<String, Vec<CommandId>>>,
+    /// The sessions that are being made, by the worker's name.
+    attaching: Mutex<HashMap<String, Uuid>>,
     changed: watch::Sender<u64>,
 }
 
@@ -36,7 +39,9 @@ impl Workers {
     /// No workers.
     pub fn new() -> Self {
         let (changed, _) = watch::channel(0);
-        Self { inner: Arc::new(Inner { sessions: RwLock::default(), old_commands: Mutex::default(), changed }) }
+        let inner =
+            Inner { sessions: RwLock::default(), old_commands: Mutex::default(), attaching: Mutex::default(), changed };
+        Self { inner: Arc::new(inner) }
     }
 
     /// A worker that is connected here.
@@ -82,6 +87,25 @@ impl Workers {
         self.inner.changed.clone()
     }
 
+    /// Begins to make a session. `None` if one of that worker is being made already.
+    pub(super) fn begin_attach(&self, worker: &str, session: Uuid) -> Option<Attaching> {
+        let mut attaching = self.attaching();
+        if attaching.contains_key(worker) {
+            return None;
+        }
+        attaching.insert(worker.to_owned(), session);
+        Some(Attaching { workers: self.clone(), worker: worker.to_owned() })
+    }
+
+    /// Whether a session is being made here.
+    pub(super) fn is_attaching(&self, session: &str) -> bool {
+        self.attaching().values().any(|other| other.to_string() == session)
+    }
+
+    fn attaching(&self) -> std::sync::MutexGuard<'_, HashMap<String, Uuid>> {
+        self.inner.attaching.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn insert(&self, worker: WorkerHandle) {
         self.sessions_mut().insert(worker.name().to_owned(), worker);
         self.inner.changed.send_modify(|n| *n += 1);
@@ -119,5 +143,18 @@ impl Workers {
 
     fn sessions_mut(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, WorkerHandle>> {
         self.inner.sessions.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session that is being made, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Attaching {
+    workers: Workers,
+    worker: String,
+}
+
+impl Drop for Attaching {
+    fn drop(&mut self) {
+        self.workers.attaching().remove(&self.worker);
     }
 }

@@ -84,7 +84,7 @@ async fn a_step_that_takes_a_while_says_that_it_runs() {
     let deadline = tokio::time::Instant::now() + DEADLINE;
     while !told(&scene).await.iter().any(|line| line == r#"builds/steps/updated "running" locks"#) {
         assert!(tokio::time::Instant::now() < deadline, "it never says so: {:?}", told(&scene).await);
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await; // polls
     }
     let go = scene.directory.path().join("workers/w/b/build/go");
     std::fs::write(&go, "").unwrap_or_else(|error| panic!("{}: {error}", go.display()));

@@ -141,7 +141,7 @@ async fn commands_of_a_lost_connection_are_interrupted_on_the_next() {
     tokio::time::timeout(DEADLINE, worker.session).await.expect("the session ends").expect("no panic");
     let mut again = Scripted::connect(&scene);
     assert!(again.until_printed("attached").await);
-    assert_eq!(again.interrupted, [command]);
+    assert!(again.interrupted.contains(&command), "{command} in {:?}", again.interrupted);
     scene.end().await;
 }
 

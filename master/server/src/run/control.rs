@@ -15,6 +15,10 @@ impl ControlCalls for Calls {
     async fn call(&self, call: ControlCall) -> Result<Value, ControlError> {
         self.0.call(call).await
     }
+
+    fn is_leaving(&self) -> bool {
+        self.0.is_leaving()
+    }
 }
 
 /// The engine's control, as the web server calls it.

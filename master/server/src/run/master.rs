@@ -232,6 +232,7 @@ impl Parts {
                     Asked::Stop => break End::Stop,
                     Asked::CleanStop => break End::CleanStop,
                 },
+                () = self.engine.drain_asked() => break End::Stop,
                 failed = self.engine.failed() => break End::Failed(format!("the engine's {failed}")),
                 ended = self.tasks.join_next() => {
                     let name = match ended {
