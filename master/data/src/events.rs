@@ -1,8 +1,8 @@
 //! The routing keys and bodies of events, as the API reference (section 8) gives them.
 //!
 //! The first key is the main one; the fan-out expands the others. Bodies are the resource as REST gives it at that
-//! moment, with the two exceptions of the reference: a new buildset names its scheduler, and buildsets in events lack
-//! their parent's relationship.
+//! moment, with the two exceptions of the reference: a new buildset names its scheduler, and lacks its relationship to
+//! its parent.
 
 use buildguild_db::DbError;
 use buildguild_types::event::{Event, EventKey};
@@ -34,6 +34,7 @@ pub fn buildset(buildset: &Buildset, scheduler: Option<&str>, verb: &str) -> Res
         external_idstring: buildset.external_idstring.as_deref(),
         reason: &buildset.reason,
         parent_buildid: buildset.parent_buildid.map(BuildId::get),
+        parent_relationship: (verb != "new").then_some(buildset.parent_relationship.as_deref()),
         rebuilt_buildid: buildset.rebuilt_buildid.map(BuildId::get),
         submitted_at: buildset.submitted_at.secs(),
         complete: buildset.complete,
@@ -51,6 +52,9 @@ struct BuildsetBody<'a> {
     external_idstring: Option<&'a str>,
     reason: &'a str,
     parent_buildid: Option<i64>,
+    // Left out where the outer one is none; null where the inner one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_relationship: Option<Option<&'a str>>,
     rebuilt_buildid: Option<i64>,
     submitted_at: i64,
     complete: bool,

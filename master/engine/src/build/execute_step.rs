@@ -164,7 +164,11 @@ async fn finish(
     step.build.results = verdict.results;
     let build_state = rules::is_in_summary(results, config.flags, &config.summary_policy).then(|| {
         texts.push(state.clone());
-        summary::tidy(&texts.join(" "))
+        match step.build.stop.latest().filter(|_| results == Results::Cancelled) {
+            // A build that was stopped says why at once.
+            Some(stop) => summary::of_build(results, Some(&format!("({})", stop.reason)), texts),
+            None => summary::tidy(&texts.join(" ")),
+        }
     });
     step.logs.finish_all();
     let end = EndStep {
