@@ -4,6 +4,8 @@ mod api;
 mod auth;
 mod backend;
 mod data_backend;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod glob;
 mod limits;
 mod live;

@@ -14,6 +14,8 @@ use actix_web::{
     web,
 };
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::control::decode as decode_control_call;
 pub(crate) use self::openapi::openapi;
 use self::{cors::Origin, error::ApiError};
 use crate::{query::decode_path_part, state::AppState};

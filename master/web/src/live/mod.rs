@@ -15,3 +15,9 @@ pub(crate) use self::{sessions::SseSessions, sse::listen, sse_commands::change_f
 
 /// A stream gathers about this much before it hands it to the socket.
 const CHUNK_BYTES: usize = 32 * 1024;
+
+/// Reads a WebSocket client's frame, for nothing.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn decode_frame(frame: &[u8]) {
+    let _ = command::decode(frame);
+}

@@ -19,6 +19,12 @@ pub(super) fn refuse_origin() -> HttpResponse {
     HttpResponse::BadRequest().content_type("text/plain; charset=utf-8").body(body)
 }
 
+/// Decodes a body, for nothing.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn decode(body: &[u8]) {
+    let _ = Call::decode(body);
+}
+
 /// Answers a control call.
 pub(super) async fn handle(
     request: &HttpRequest,
