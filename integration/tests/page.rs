@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use integration::{DEADLINE, Farm, Repository, TestCluster, stock_page, wait_for};
+use integration::{DEADLINE, Database, Farm, Repository, TestCluster, stock_page, wait_for};
 
 /// Whether pages are tested; `cargo xtask test --no-page` leaves them out.
 fn is_wanted() -> bool {
@@ -50,6 +50,18 @@ async fn a_build_is_forced_and_watched_in_a_browser() -> Result<()> {
     );
     let cluster = TestCluster::builder().masters(1).start(|_| Ok(farm.text())).await?;
     npm(&cluster, "e2e", &[]).await
+}
+
+/// The resource types that the page is written with are generated from the OpenAPI document of this very binary.
+// One master: all serve the same document.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_types_are_those_of_the_served_document() -> Result<()> {
+    if !is_wanted() {
+        return Ok(());
+    }
+    let farm = Farm::new().worker("w").builder("b", "w", &["steps.ShellCommand(command='true')"]);
+    let cluster = TestCluster::builder().masters(1).database(Database::Sqlite).start(|_| Ok(farm.text())).await?;
+    npm(&cluster, "api:check", &[]).await
 }
 
 /// What the stock interface is shown: builders in every state, a project, a change that was built, two kinds of

@@ -4,6 +4,8 @@
  * Every failure becomes an `ApiError` whose `kind` says what a person can do about it; pages never look at statuses.
  */
 
+import type { Resource } from "./api.gen";
+
 export type ApiErrorKind = "unreachable" | "not-found" | "forbidden" | "invalid" | "unsupported" | "server";
 
 export class ApiError extends Error {
@@ -90,8 +92,8 @@ export class Api {
     return response;
   }
 
-  /** Reads a collection, or a single resource as a list of one. */
-  async list<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<Page<T>> {
+  /** Reads a collection, or a single resource as a list of one. What it holds is known by the path. */
+  async list<P extends string>(path: P, query: Query = {}, signal?: AbortSignal): Promise<Page<Resource<P>>> {
     const response = await this.#request(path + encodeQuery(query), {
       headers: { Accept: "application/json" },
       ...(signal ? { signal } : {}),
@@ -105,12 +107,12 @@ export class Api {
     const total = typeof meta["total"] === "number" ? meta["total"] : null;
     const items = isRecord(body) ? Object.entries(body).find(([key]) => key !== "meta")?.[1] : undefined;
     if (!Array.isArray(items)) throw new ApiError("server", response.status, "The server's answer has no list.");
-    return { items: items as T[], total };
+    return { items: items as Resource<P>[], total };
   }
 
   /** Reads a single resource. */
-  async one<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> {
-    const page = await this.list<T>(path, query, signal);
+  async one<P extends string>(path: P, query: Query = {}, signal?: AbortSignal): Promise<Resource<P>> {
+    const page = await this.list(path, query, signal);
     const item = page.items[0];
     if (item === undefined) throw new ApiError("not-found", 404, `nothing at ${path}`);
     return item;

@@ -30,7 +30,7 @@ export class RecentBuilds {
       if (id === undefined) return;
       this.#busy++;
       api
-        .list<Build>(`builders/${id}/builds`, { order: "-number", limit: 8 })
+        .list(`builders/${id}/builds`, { order: "-number", limit: 8 })
         .then(
           (page) => this.#known.set(id, page.items),
           () => this.#asked.delete(id),

@@ -36,6 +36,11 @@ fn or_null(reference: Ref) -> Schema {
     AnyOfBuilder::new().item(reference).item(ObjectBuilder::new().schema_type(Type::Null)).build().into()
 }
 
+/// An object with any names and `values`.
+fn map(is_nullable: bool, values: impl Into<RefOr<Schema>>) -> Schema {
+    simple(Type::Object, is_nullable).additional_properties(Some(values.into())).build().into()
+}
+
 /// An object whose fields are all there.
 fn object(fields: impl IntoIterator<Item = (&'static str, RefOr<Schema>)>) -> Schema {
     let builder = fields.into_iter().fold(ObjectBuilder::new().schema_type(Type::Object), |builder, (name, schema)| {
@@ -54,6 +59,23 @@ fn properties(is_nullable: bool) -> ObjectBuilder {
     simple(Type::Object, is_nullable).additional_properties(Some(RefOr::T(Schema::Array(pair.build()))))
 }
 
+/// What every field of a force form has.
+const FIELDS_OF_ALL_KINDS: [&str; 13] = [
+    "name",
+    "fullName",
+    "label",
+    "type",
+    "tablabel",
+    "default",
+    "required",
+    "multiple",
+    "regex",
+    "hide",
+    "maxsize",
+    "autopopulate",
+    "tooltip",
+];
+
 /// Schemas that no resource type is behind, but fields of resource types refer to.
 pub(super) fn helpers() -> Vec<(&'static str, Schema)> {
     let url = object([("name", text().into()), ("url", text().into())]);
@@ -68,11 +90,12 @@ pub(super) fn helpers() -> Vec<(&'static str, Schema)> {
         ("body", simple(Type::String, true).into()),
     ]);
     // The rest depends on the type of the field: `choices` of a list, `fields` of a group.
-    let field = ["name", "fullName", "label", "type"]
-        .into_iter()
-        .fold(ObjectBuilder::new().schema_type(Type::Object), |builder, name| {
-            builder.property(name, text()).required(name)
-        })
+    let field = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property("name", text())
+        .property("fullName", simple(Type::String, true))
+        .property("label", text())
+        .property("type", text())
         .property("tablabel", text())
         .property("default", anything())
         .property("required", simple(Type::Boolean, false))
@@ -80,8 +103,12 @@ pub(super) fn helpers() -> Vec<(&'static str, Schema)> {
         .property("regex", simple(Type::String, true))
         .property("hide", simple(Type::Boolean, false))
         .property("maxsize", simple(Type::Integer, true))
-        .property("tooltip", simple(Type::String, true))
-        .property("choices", list_of(anything()))
+        .property("autopopulate", map(true, map(false, anything())))
+        .property("tooltip", simple(Type::String, true));
+    let field = FIELDS_OF_ALL_KINDS
+        .into_iter()
+        .fold(field, |builder, name| builder.required(name))
+        .property("choices", list_of(text()))
         .property("strict", simple(Type::Boolean, false))
         .property("size", number())
         .property("rows", number())
@@ -109,6 +136,7 @@ fn known_field(resource: &str, field: &str, is_nullable: bool) -> Option<RefOr<S
     match (resource, field) {
         ("build" | "buildrequest" | "change", "properties") => Some(properties(is_nullable).into()),
         ("step", "urls") => list("step_url"),
+        ("worker", "workerinfo") => Some(map(false, anything()).into()),
         ("worker", "configured_on") => list("configured_builder"),
         ("worker", "connected_to") => list("connected_master"),
         ("buildset", "sourcestamps") => list("sourcestamp"),
@@ -122,7 +150,7 @@ fn known_field(resource: &str, field: &str, is_nullable: bool) -> Option<RefOr<S
 pub(super) fn resource(name: &str, type_spec: &Value, types: &BTreeSet<&str>) -> Schema {
     let fields = type_spec["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
     let named = fields.iter().filter_map(|field| Some((field["name"].as_str()?, &field["type_spec"])));
-    if name == "properties" {
+    if matches!(name, "properties" | "sourcedproperties") {
         return properties(false).build().into();
     }
     let builder = named.fold(ObjectBuilder::new().schema_type(Type::Object), |builder, (field, type_spec)| {
