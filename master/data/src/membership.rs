@@ -172,6 +172,8 @@ impl Membership {
                     continue;
                 }
                 _ = ticks.tick() => {}
+                // When a death is due, not at the check-in after it: that would be up to an interval later.
+                () = until(self.next_expiry(&others)) => {}
             }
             // An answer that comes after the fence must not be taken for life: the check-in itself has a deadline.
             let allowed = self.timing.check_in_interval.max(Duration::from_secs(1));
@@ -203,6 +205,13 @@ impl Membership {
                 Err(_) => tracing::warn!("the check-in took too long"),
             }
         }
+    }
+
+    /// When the next master could be declared dead, if its counter goes on standing still. A moment that has passed is
+    /// none: if the look that was due then failed, the next check-in looks again.
+    fn next_expiry(&self, others: &HashMap<MasterId, Seen>) -> Option<Instant> {
+        let now = Instant::now();
+        others.values().map(|seen| seen.since + self.timing.expire_after).filter(|due| *due > now).min()
     }
 
     fn is_active(&self) -> bool {
@@ -283,6 +292,14 @@ impl Membership {
                 Ok(())
             })
             .await
+    }
+}
+
+/// Waits until a moment; for ever without one. Cancel safe.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }
 

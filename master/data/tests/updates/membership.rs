@@ -30,7 +30,11 @@ impl Drop for Process {
 
 impl Process {
     async fn start(test: &TestDb, name: &str) -> Result<Self, JoinError> {
-        let membership = Arc::new(Membership::join(test.db.clone(), name, TIMING, RelayBell::default()).await?);
+        Self::start_with(test, name, TIMING).await
+    }
+
+    async fn start_with(test: &TestDb, name: &str, timing: Timing) -> Result<Self, JoinError> {
+        let membership = Arc::new(Membership::join(test.db.clone(), name, timing, RelayBell::default()).await?);
         let (expired, stop) = (Arc::new(Notify::new()), CancellationToken::new());
         let (member, notify, token) = (Arc::clone(&membership), Arc::clone(&expired), stop.clone());
         tokio::spawn(async move { member.run(token, move || notify.notify_one()).await });
@@ -68,6 +72,18 @@ async fn a_process_that_stops_checking_in_is_declared_dead_and_succeeded(test: &
     assert!(next.epoch > owner.epoch);
 }
 
+async fn a_death_is_noticed_when_it_is_due_not_at_the_next_check_in(test: &TestDb) {
+    let timing = Timing { check_in_interval: Duration::from_secs(4), expire_after: Duration::from_secs(9) };
+    let silent = Process::start_with(test, "one", timing).await.unwrap();
+    silent.stop.cancel();
+    let began = std::time::Instant::now();
+    let watcher = Process::start_with(test, "two", timing).await.unwrap();
+    timeout(SOON, watcher.expired.notified()).await.unwrap();
+    let elapsed = began.elapsed();
+    assert!(elapsed >= timing.expire_after, "{elapsed:?}");
+    assert!(elapsed < timing.check_in_interval * 3, "{elapsed:?}: it waited for its next check-in");
+}
+
 async fn a_process_that_was_declared_dead_stops_its_work_and_joins_again(test: &TestDb) {
     let process = Process::start(test, "one").await.unwrap();
     let mut owners = process.owner();
@@ -93,6 +109,7 @@ async fn a_process_that_leaves_is_succeeded_at_once(test: &TestDb) {
 buildguild_db::on_both_databases!(
     a_second_process_is_refused_while_the_first_lives,
     a_process_that_stops_checking_in_is_declared_dead_and_succeeded,
+    a_death_is_noticed_when_it_is_due_not_at_the_next_check_in,
     a_process_that_was_declared_dead_stops_its_work_and_joins_again,
     a_process_that_leaves_is_succeeded_at_once,
 );
