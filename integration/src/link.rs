@@ -82,10 +82,7 @@ async fn forward(
 ) {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
-        let read = match from.read(&mut buffer).await {
-            Ok(read) => read,
-            Err(_) => 0,
-        };
+        let read = from.read(&mut buffer).await.unwrap_or_default();
         // Also the end of a connection is news that does not pass.
         if state.wait_for(|passes| *passes).await.is_err() || read == 0 {
             return;

@@ -268,11 +268,8 @@ impl Target {
         if dice.below(3) == 0 {
             let hello: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Basic dzpzZWNyZXQ=\r\n\r\n";
             let bytes = dice.garbage(&[hello]);
-            let status = match self.raw(self.worker, &bytes).await {
-                Ok(status) => status,
-                // Not HTTP at all: the first bytes of a WebSocket frame.
-                Err(_) => None,
-            };
+            // What is not HTTP at all is the first bytes of a WebSocket frame.
+            let status = self.raw(self.worker, &bytes).await.unwrap_or_default();
             return self.check(status, &bytes);
         }
         let stream = TcpStream::connect(("127.0.0.1", self.worker)).await?;
