@@ -131,7 +131,11 @@ struct Lock(Child);
 
 impl Lock {
     fn table(url: &str, table: &str) -> Result<Self> {
-        let statement = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(300);");
+        // Without the first, the server would notice only after the sleep that the client is gone.
+        let statement = format!(
+            "SET client_connection_check_interval = '100ms'; BEGIN;
+             LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(300);"
+        );
         let child = Command::new("psql").args([url, "-qAtc", &statement]).stdout(Stdio::null()).spawn()?;
         Ok(Self(child))
     }

@@ -163,7 +163,7 @@ pub(super) async fn answer(
         Follow::Stream { from } => {
             let hold = match limits::hold_stream(state, request) {
                 Ok(hold) => hold,
-                Err(refusal) => return Ok(refusal),
+                Err(refusal) => return Ok(refusal.respond()),
             };
             let follower = Follower::new(state, path, from.or(spec.offset).unwrap_or(0)).await?;
             if from.is_some() && follower.log.is_complete && !follower.has_more() {

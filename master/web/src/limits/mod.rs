@@ -45,7 +45,7 @@ pub(crate) async fn enforce<B: MessageBody>(
 }
 
 /// Why a request is refused.
-struct Refusal {
+pub(crate) struct Refusal {
     reason: &'static str,
     text: &'static str,
     retry_after_secs: u64,
@@ -53,7 +53,8 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn respond(&self) -> HttpResponse {
+    /// The answer.
+    pub(crate) fn respond(&self) -> HttpResponse {
         let mut response = HttpResponse::build(StatusCode::TOO_MANY_REQUESTS);
         response.insert_header((header::RETRY_AFTER, self.retry_after_secs.to_string()));
         if self.closes {
@@ -91,8 +92,8 @@ fn refusal(state: &AppState, request: &ServiceRequest) -> Option<Refusal> {
     })
 }
 
-/// Counts an open event stream for its client; `None` if that has too many.
-pub(crate) fn hold_stream(state: &AppState, request: &actix_web::HttpRequest) -> Result<Hold, HttpResponse> {
+/// Counts an open event stream for its client, unless that has too many.
+pub(crate) fn hold_stream(state: &AppState, request: &actix_web::HttpRequest) -> Result<Hold, Refusal> {
     let client = client_of(request, &state.options.trusted_proxies);
     let limit = if client.is_limited { state.options.max_connections_per_address } else { 0 };
     state.streams.hold(client.address, limit).ok_or_else(|| {
@@ -103,6 +104,5 @@ pub(crate) fn hold_stream(state: &AppState, request: &actix_web::HttpRequest) ->
             retry_after_secs: 5,
             closes: false,
         }
-        .respond()
     })
 }

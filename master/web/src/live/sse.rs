@@ -76,7 +76,7 @@ pub(crate) async fn listen(request: HttpRequest, state: web::Data<AppState>) -> 
     }
     let hold = match hold_stream(&state, &request) {
         Ok(hold) => hold,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.respond(),
     };
     let mut filters = Vec::new();
     if let Some(path) = request.uri().path().strip_prefix("/sse/listen/").filter(|path| !path.is_empty()) {

@@ -41,7 +41,7 @@ pub(crate) async fn websocket(request: HttpRequest, payload: web::Payload, state
     }
     let hold = match hold_stream(&state, &request) {
         Ok(hold) => hold,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.respond(),
     };
     let mut response = match handshake(request.head()) {
         Ok(response) => response,
