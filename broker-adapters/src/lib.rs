@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "amqp")]
+mod amqp;
 mod cursor;
 mod generation;
 mod hub;
@@ -19,5 +21,5 @@ pub use self::{
         TopicFilter, TopicFilterError,
     },
     log::{BrokerError, EventLog, Received, SubscribeError, Subscription},
-    open::{BrokerOptions, OpenError, open},
+    open::{BrokerOptions, Forwarded, OpenError, Outside, open, outside},
 };

@@ -2,7 +2,10 @@
 
 use std::{error::Error, sync::Arc};
 
-use crate::{EventLog, Generations, memory::MemoryLog};
+use async_trait::async_trait;
+use buildguild_types::event::Event;
+
+use crate::{BrokerError, EventLog, Generations, memory::MemoryLog};
 
 /// Which broker, and how much it keeps.
 #[derive(Debug, Clone)]
@@ -53,6 +56,10 @@ const SCHEMES: &[&str] = &[
     "redis+sentinel",
     #[cfg(feature = "redis")]
     "rediss+sentinel",
+    #[cfg(feature = "amqp")]
+    "amqp",
+    #[cfg(feature = "amqp")]
+    "amqps",
 ];
 
 /// Opens the event log that a URL names. It connects when it is first used, and again whenever it has to.
@@ -67,9 +74,42 @@ pub fn open(options: &BrokerOptions, generations: Arc<dyn Generations>) -> Resul
         "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" => {
             Ok(Arc::new(crate::redis::RedisLog::new(options, generations)?))
         }
+        #[cfg(feature = "amqp")]
+        "amqp" | "amqps" => Ok(Arc::new(crate::amqp::AmqpLog::new(options, generations)?)),
         other => {
             let _ = generations;
             Err(OpenError::Scheme { scheme: other.to_owned() })
         }
+    }
+}
+
+/// A way for events to consumers that are no part of the cluster.
+#[async_trait]
+pub trait Outside: Send + Sync + 'static {
+    /// Hands on a batch, and returns when the broker has it.
+    ///
+    /// # Errors
+    /// [`BrokerError`]: none, some or all of the batch may have been handed on; do all of it again.
+    async fn forward(&self, batch: &[Arc<Event>]) -> Result<Forwarded, BrokerError>;
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forwarded {
+    /// How many messages were handed on: one for each key of each event.
+    pub messages: u64,
+    /// How many of them some outsider's queue refused, because it is full.
+    pub refused: u64,
+}
+
+/// The way outside, if the broker that a URL names has one: RabbitMQ's topic exchange `buildguild.events`.
+///
+/// # Errors
+/// [`OpenError`]; a broker that cannot be reached is no error here.
+pub fn outside(options: &BrokerOptions) -> Result<Option<Arc<dyn Outside>>, OpenError> {
+    match options.url.split(':').next().unwrap_or_default() {
+        #[cfg(feature = "amqp")]
+        "amqp" | "amqps" => Ok(Some(Arc::new(crate::amqp::outside::AmqpOutside::new(options)?))),
+        _ => Ok(None),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,26 @@ use anyhow::{Context, Result, bail};
 pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free loopback port")?;
     Ok(listener.local_addr()?.port())
+}
+
+/// A loopback port that was free a moment ago, and that nobody is given meanwhile who asks the system for any port: for
+/// servers that take long to open it.
+///
+/// # Errors
+///
+/// If there is none.
+pub(crate) fn reserved_port() -> Result<u16> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    // Below the range from which Linux gives ports out; spread, because other test processes look for some, too.
+    let spread = std::process::id().wrapping_mul(7919);
+    for _ in 0..1000 {
+        let n = spread.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed).wrapping_mul(13));
+        let port = 20_000 + u16::try_from(n % 12_000).unwrap_or_default();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free loopback port below 32000")
 }
 
 /// A server process: asked to end when dropped, killed if it does not.

@@ -4,7 +4,6 @@
 //! ([`RabbitMq::shared_url`]). It has a port mapper (`epmd`) of its own, because the machine's would be started as a
 //! daemon and stay. Users and virtual hosts come from a definitions file: `rabbitmqctl` takes seconds per call.
 
-use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::OnceLock;
@@ -14,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::TlsFiles;
-use crate::owned::{Owned, as_user, free_port};
+use crate::owned::{Owned, as_user, reserved_port};
 
 /// The script that starts the server as whoever calls it; the one on `PATH` insists on the user `rabbitmq`.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
@@ -69,13 +68,13 @@ impl RabbitMq {
     pub fn start_with(options: RabbitMqOptions) -> Result<Self> {
         ensure!(Path::new(SERVER).exists(), "RabbitMQ is not installed (Debian package rabbitmq-server)");
         let directory = tempfile::Builder::new().prefix("buildguild-rabbitmq-").tempdir()?;
-        let mapper_port = free_port()?;
+        let mapper_port = reserved_port()?;
         let mut command = as_user(None, "KILL", Path::new("epmd"));
         command.args(["-address", "127.0.0.1", "-port", &mapper_port.to_string()]);
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mapper = Owned::spawn(command, "KILL")?;
-        let tls_port = options.tls.is_some().then(free_port).transpose()?;
-        let (port, distribution_port) = (free_port()?, free_port()?);
+        let tls_port = options.tls.is_some().then(reserved_port).transpose()?;
+        let (port, distribution_port) = (reserved_port()?, reserved_port()?);
         let mut rabbitmq =
             Self { server: None, port, tls_port, distribution_port, mapper_port, options, _mapper: mapper, directory };
         rabbitmq.configure()?;
@@ -139,13 +138,12 @@ impl RabbitMq {
         command.env("RABBITMQ_ALLOW_INPUT", "1");
         // One scheduler that sleeps when idle: a test's broker must not take the processor from the test.
         command.env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-noinput +S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none");
-        let log = std::fs::File::options().create(true).append(true).open(path("server.log"))?;
+        let log = std::fs::File::create(path("server.log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut server = Owned::spawn(command, "KILL").context("cannot start RabbitMQ")?;
-        // The listeners open last, when definitions are in and queues recovered.
-        let ports = [Some(self.port), self.tls_port];
+        // It says so when the listeners are open, which is last.
         let ready = server.wait_until("rabbitmq-server", Duration::from_secs(120), || {
-            ports.iter().flatten().all(|port| TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_ok())
+            std::fs::read_to_string(path("server.log")).is_ok_and(|log| log.contains("broker... completed"))
         });
         ready.with_context(|| std::fs::read_to_string(path("server.log")).unwrap_or_default())?;
         self.server = Some(server);

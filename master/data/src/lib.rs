@@ -5,6 +5,7 @@ mod endpoints;
 mod error;
 pub mod event_streams;
 pub mod events;
+pub mod forwarder;
 mod generations;
 pub mod housekeeping;
 pub mod membership;

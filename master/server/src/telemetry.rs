@@ -24,8 +24,8 @@ const LOG_SIZE_BYTES: usize = 10_000_000;
 const LOG_COUNT: usize = 10;
 
 /// What is never worth a line unless `log_level` asks for it: the HTTP library reports requests that are not HTTP, which
-/// anyone can send, as errors.
-const NOISE: &str = "actix_http::h1::dispatcher=off";
+/// anyone can send, as errors; the AMQP library reports each cut connection, which we do ourselves, and which is none.
+const NOISE: &str = "actix_http::h1::dispatcher=off,lapin=off";
 
 /// Sends log lines to standard output, or to `file` if there is one.
 ///

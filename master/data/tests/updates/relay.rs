@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use broker_adapters::memory::MemoryLog;
-use broker_adapters::{BrokerError, Cursor, EventLog, SubscribeError, Subscription};
+use broker_adapters::{BrokerError, Cursor, EventLog, Position, SubscribeError, Subscription};
 use buildguild_db::outbox;
 use buildguild_db::test_support::TestDb;
 use buildguild_types::event::Event;
+use futures::StreamExt;
 
 use crate::support::Master;
 
@@ -32,6 +33,36 @@ impl EventLog for Away {
 
     async fn subscribe(&self, from: Option<Cursor>) -> Result<Subscription, SubscribeError> {
         self.log.subscribe(from).await
+    }
+}
+
+/// A broker whose server is taken over by one that lacks what came after `held` batches.
+struct TakenOver {
+    log: MemoryLog,
+    generation: AtomicU32,
+    batches: AtomicU32,
+    held: AtomicU32,
+}
+
+#[async_trait]
+impl EventLog for TakenOver {
+    async fn publish(&self, batch: Vec<Event>) -> Result<Option<Cursor>, BrokerError> {
+        self.log.publish(batch).await?;
+        let at = self.batches.fetch_add(1, Ordering::SeqCst) + 1;
+        let generation = format!("g{}", self.generation.load(Ordering::SeqCst));
+        Ok(Some(Cursor::new(generation.as_str().into(), Position::at(at.into()))))
+    }
+
+    async fn subscribe(&self, from: Option<Cursor>) -> Result<Subscription, SubscribeError> {
+        self.log.subscribe(from).await
+    }
+
+    fn can_lose_confirmed(&self) -> bool {
+        true
+    }
+
+    async fn holds(&self, place: &Cursor) -> Result<bool, BrokerError> {
+        Ok(place.position().major <= self.held.load(Ordering::SeqCst).into())
     }
 }
 
@@ -69,7 +100,44 @@ async fn rows_that_were_not_handed_over_are_published_too(test: &TestDb) {
     until("the outbox is empty", async || outbox::depth(test.db.read()).await.unwrap() == 0).await;
 }
 
+async fn what_a_takeover_lost_is_published_again(test: &TestDb) {
+    let log = Arc::new(TakenOver {
+        log: MemoryLog::new(1000),
+        generation: AtomicU32::new(0),
+        batches: AtomicU32::new(0),
+        held: AtomicU32::new(0),
+    });
+    let mut reader = log.subscribe(None).await.unwrap();
+    let master = Master::with_log(&test.db, "one", log.clone()).await;
+    for set in 1..=3 {
+        master.request().await;
+        until("the rows leave the outbox", async || outbox::depth(test.db.read()).await.unwrap() == 0).await;
+        if set == 1 {
+            log.held.store(log.batches.load(Ordering::SeqCst), Ordering::SeqCst);
+        }
+    }
+    log.generation.store(1, Ordering::SeqCst);
+    master.request().await;
+    let mut seen = Vec::new();
+    let again = async {
+        while seen.iter().filter(|key| **key == "buildsets/3/new").count() < 2 {
+            for received in reader.events.next().await.unwrap().unwrap() {
+                seen.push(received.event.keys[0].as_str().to_owned());
+            }
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(20), again).await.is_ok();
+    assert!(in_time, "{seen:?}");
+    let sets: Vec<&String> = seen.iter().filter(|key| key.starts_with("buildsets/") && key.ends_with("/new")).collect();
+    let sets: Vec<&&String> = sets.iter().filter(|key| key.split('/').count() == 3).collect();
+    let (first, rest) = sets.split_at(4);
+    assert_eq!(first, [&"buildsets/1/new", &"buildsets/2/new", &"buildsets/3/new", &"buildsets/4/new"]);
+    assert_eq!(rest, [&"buildsets/2/new", &"buildsets/3/new"], "the lost ones, in order; the first is still there");
+    until("the outbox is empty", async || outbox::depth(test.db.read()).await.unwrap() == 0).await;
+}
+
 buildguild_db::on_both_databases!(
+    what_a_takeover_lost_is_published_again,
     events_wait_for_the_broker_and_keep_their_order,
     rows_that_were_not_handed_over_are_published_too,
 );

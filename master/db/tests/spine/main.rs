@@ -4,6 +4,7 @@
 
 mod builds;
 mod claims;
+mod event_log;
 mod logs;
 mod masters;
 mod queue;

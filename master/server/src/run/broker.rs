@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use broker_adapters::{BrokerOptions, EventHub, EventLog};
+use broker_adapters::{BrokerOptions, EventHub, EventLog, Outside};
 use buildguild_config::Settings;
 use buildguild_data::DbGenerations;
+use buildguild_data::forwarder::ForwarderFigures;
 use buildguild_data::relay::RelayBell;
 use buildguild_db::{Db, Owner, event_log, outbox::OutboxRow};
 use prometheus::core::{Collector, Desc};
@@ -18,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 /// How often the outbox is counted. A count reads the table, which is short unless the broker is away.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 
-/// The event log that the settings name. It connects when it is first used.
+/// The event log that the settings name, and its way to outsiders if it has one. They connect when they are first used.
 ///
 /// # Errors
 /// If the URL or the certificates cannot be used.
-pub(super) fn open(settings: &Settings, db: &Db) -> Result<Arc<dyn EventLog>> {
+pub(super) fn open(settings: &Settings, db: &Db) -> Result<(Arc<dyn EventLog>, Option<Arc<dyn Outside>>)> {
     let broker = &settings.broker;
     let mut options = BrokerOptions::new(broker.url.expose().to_owned());
     options.retained_events = broker.retained_events;
@@ -31,7 +32,9 @@ pub(super) fn open(settings: &Settings, db: &Db) -> Result<Arc<dyn EventLog>> {
         let text = std::fs::read_to_string(path).with_context(|| format!("broker.ca_file: read {}", path.display()))?;
         options.authorities = Some(text);
     }
-    broker_adapters::open(&options, Arc::new(DbGenerations::new(db.clone()))).context("broker.url: failed to")
+    let log =
+        broker_adapters::open(&options, Arc::new(DbGenerations::new(db.clone()))).context("broker.url: failed to");
+    Ok((log?, broker_adapters::outside(&options).context("broker.url: failed to")?))
 }
 
 /// What `/metrics` says of the broker and of the outbox.
@@ -39,20 +42,29 @@ pub(super) fn open(settings: &Settings, db: &Db) -> Result<Arc<dyn EventLog>> {
 pub(super) struct Figures {
     hub: EventHub,
     bell: RelayBell,
+    forwarder: Arc<ForwarderFigures>,
     connected: IntGauge,
     published: IntCounter,
     failures: IntCounter,
     rows: IntGauge,
     oldest: Gauge,
+    forwarded: IntCounter,
+    refused: IntCounter,
 }
 
 impl Figures {
     /// # Errors
     /// If there are figures of these names already.
-    pub(super) fn new(registry: &Registry, hub: &EventHub, bell: &RelayBell) -> Result<Self> {
+    pub(super) fn new(
+        registry: &Registry,
+        hub: &EventHub,
+        bell: &RelayBell,
+        forwarder: &Arc<ForwarderFigures>,
+    ) -> Result<Self> {
         let figures = Self {
             hub: hub.clone(),
             bell: bell.clone(),
+            forwarder: Arc::clone(forwarder),
             connected: IntGauge::new("buildguild_broker_connected", "Whether this replica can read the event log.")?,
             published: IntCounter::new("buildguild_events_published_total", "Events that the broker confirmed.")?,
             failures: IntCounter::new(
@@ -67,13 +79,21 @@ impl Figures {
                 "buildguild_outbox_oldest_seconds",
                 "Age of the oldest event of this replica that waits to be published; 0 if none does.",
             )?,
+            forwarded: IntCounter::new(
+                "buildguild_events_forwarded_total",
+                "Messages that this replica handed on to outsiders, one for each key of each event.",
+            )?,
+            refused: IntCounter::new(
+                "buildguild_events_refused_total",
+                "Messages that an outsider's full queue refused.",
+            )?,
         };
         registry.register(Box::new(figures.clone()))?;
         Ok(figures)
     }
 
-    fn all(&self) -> [&dyn Collector; 5] {
-        [&self.connected, &self.published, &self.failures, &self.rows, &self.oldest]
+    fn all(&self) -> [&dyn Collector; 7] {
+        [&self.connected, &self.published, &self.failures, &self.rows, &self.oldest, &self.forwarded, &self.refused]
     }
 
     /// Counts this replica's outbox now and then, until `stop`.
@@ -116,6 +136,8 @@ impl Collector for Figures {
         let figures = self.bell.figures();
         self.published.inc_by(figures.published.saturating_sub(self.published.get()));
         self.failures.inc_by(figures.failures.saturating_sub(self.failures.get()));
+        self.forwarded.inc_by(self.forwarder.messages().saturating_sub(self.forwarded.get()));
+        self.refused.inc_by(self.forwarder.refused().saturating_sub(self.refused.get()));
         self.all().into_iter().flat_map(Collector::collect).collect()
     }
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use broker_adapters::{EventHub, HubOptions};
 use buildguild_config::{Evaluators, LoadedFarm, Settings, StoredVersions};
 use buildguild_data::event_streams::EventStreams;
+use buildguild_data::forwarder::{self, ForwarderFigures};
 use buildguild_data::membership::{Membership, Timing};
 use buildguild_data::relay::{self, RelayBell};
 use buildguild_data::{Data, DataParts, Reader, housekeeping};
@@ -131,7 +132,7 @@ impl Parts {
         // People read through connections of their own: a crawler must not keep the engine waiting for one.
         let reading = Db::connect(&options).await.context("cannot connect to the database")?;
 
-        let log = broker::open(settings, &db)?;
+        let (log, outside) = broker::open(settings, &db)?;
         let base = CancellationToken::new();
         let front = base.child_token();
         let mut tasks = JoinSet::new();
@@ -154,7 +155,8 @@ impl Parts {
             bell: bell.clone(),
         });
         let metrics = prometheus::Registry::new();
-        let figures = broker::Figures::new(&metrics, &hub, &bell)?;
+        let forwarded = Arc::<ForwarderFigures>::default();
+        let figures = broker::Figures::new(&metrics, &hub, &bell, &forwarded)?;
         let (reading_depth, owner, stop) = (reading.clone(), membership.owner(), base.clone());
         tasks.spawn(async move {
             figures.follow_outbox(reading_depth, owner, stop).await;
@@ -166,6 +168,14 @@ impl Parts {
             debug_assert!(stop.is_cancelled(), "the publisher only ends when told to");
             "event publisher"
         });
+        if let Some(outside) = outside {
+            let (interval, stop) = (settings.cluster.rescan_interval, base.clone());
+            let forwarding = forwarder::run(data.clone(), outside, forwarded, interval, stop);
+            tasks.spawn(async move {
+                forwarding.await;
+                "event forwarder"
+            });
+        }
         let due = Arc::new(Notify::new());
         let (member, expired, stop) = (Arc::clone(&membership), Arc::clone(&due), base.clone());
         tasks.spawn(async move {

@@ -1,0 +1,117 @@
+//! The RabbitMQ adapter against the contract of the event log, and what is RabbitMQ's own.
+
+#![cfg(feature = "amqp")]
+
+mod brokers;
+mod contract;
+
+use std::sync::Arc;
+
+use broker_adapters::{BrokerOptions, EventLog, MemoryGenerations, open, outside};
+use contract::{event, read};
+use futures::StreamExt;
+use lapin::{
+    Connection, ConnectionProperties,
+    options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldTable},
+};
+use test_servers::{RabbitMq, RabbitMqOptions};
+
+struct AmqpHarness;
+
+fn shared() -> String {
+    RabbitMq::shared_url().expect("RabbitMQ starts")
+}
+
+impl contract::Harness for AmqpHarness {
+    async fn log(&self, retained: usize) -> Arc<dyn EventLog> {
+        let mut options = BrokerOptions::new(shared());
+        // An event of these tests takes about 250 bytes of a stream.
+        options.retained_bytes = retained as u64 * 250;
+        open(&options, Arc::new(MemoryGenerations::default())).expect("opens")
+    }
+}
+
+contract::contract_tests!(AmqpHarness);
+
+impl brokers::Server for RabbitMq {
+    fn url(&self) -> String {
+        self.url()
+    }
+
+    fn tls_url(&self) -> String {
+        self.tls_url().expect("it speaks TLS").replace("127.0.0.1", "localhost")
+    }
+
+    fn wrong_url(&self) -> String {
+        self.url().replace("guest:guest", "guest:wrong-secret")
+    }
+
+    fn kill(&mut self) {
+        self.kill();
+    }
+
+    fn restart(&mut self) {
+        self.restart().expect("restarts");
+    }
+
+    fn wipe(&mut self) {
+        RabbitMq::wipe(self).expect("wipes");
+    }
+}
+
+/// One server for both, because it takes so long to start.
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_certificates_and_passwords_and_outlives_its_broker() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let files = brokers::certificate(directory.path());
+    let server = RabbitMq::start_with(RabbitMqOptions { tls: Some(files.clone()) }).expect("RabbitMQ starts");
+    brokers::checks_certificates_and_passwords(&server, &files).await;
+    brokers::outlives_its_broker(server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outsiders_get_every_key_and_cannot_hold_up_the_log() {
+    let options = BrokerOptions::new(shared());
+    let out = outside(&options).expect("understood").expect("RabbitMQ has a way outside");
+    let first = Arc::new(event(1));
+    // Makes the exchange.
+    out.forward(std::slice::from_ref(&first)).await.expect("forwards");
+
+    let connection = Connection::connect(&shared(), ConnectionProperties::default()).await.expect("connects");
+    let channel = connection.create_channel().await.expect("a channel");
+    let mut full = FieldTable::default();
+    full.insert("x-max-length".into(), AMQPValue::LongLongInt(1));
+    full.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+    let full = channel.queue_declare("".into(), exclusive, full).await.expect("a queue");
+    let wide = channel.queue_declare("".into(), exclusive, FieldTable::default()).await.expect("a queue");
+    for queue in [&full, &wide] {
+        let key = "tests.*.new".into();
+        let bound = QueueBindOptions::default();
+        let name = queue.name().clone();
+        channel.queue_bind(name, "buildguild.events".into(), key, bound, FieldTable::default()).await.expect("binds");
+    }
+
+    let log = contract::Harness::log(&AmqpHarness, 1000).await;
+    let mut reader = log.subscribe(None).await.expect("subscribes");
+    let events: Vec<_> = (2..22).map(|n| Arc::new(event(n))).collect();
+    log.publish(events.iter().map(|event| (**event).clone()).collect()).await.expect("publishes");
+    let forwarded = out.forward(&events).await.expect("a full queue is no error");
+    assert_eq!(forwarded.messages, 20);
+    assert!(forwarded.refused >= 18, "{forwarded:?}");
+    assert_eq!(read(&mut reader, 20).await.len(), 20);
+
+    let consumer =
+        channel.basic_consume(wide.name().clone(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
+    let mut consumer = consumer.await.expect("consumes");
+    let delivery = consumer.next().await.expect("a message").expect("a message");
+    assert_eq!(delivery.routing_key.as_str(), "tests.2.new");
+    assert_eq!(delivery.data, events[0].body.get().as_bytes());
+    let id = delivery.properties.message_id().clone().expect("an id");
+    assert_eq!(id.as_str(), events[0].event_id.to_string(), "duplicates can be told");
+    let headers = delivery.properties.headers().clone().expect("headers");
+    let trace = headers.inner().get("traceparent").expect("a trace context");
+    let AMQPValue::LongString(trace) = trace else { panic!("{trace:?}") };
+    assert!(trace.to_string().contains(&events[0].event_id.simple().to_string()), "{trace}");
+}
