@@ -53,6 +53,30 @@ impl Generations for MemoryGenerations {
     }
 }
 
+/// The furthest place that was read through an adapter. A place beyond the log's end tells that the end was lost only if
+/// it was given out here; one that somebody made up tells nothing, and must not cost everybody the log.
+#[cfg(any(feature = "redis", feature = "amqp"))]
+#[derive(Debug, Default)]
+pub(crate) struct Furthest(Mutex<Option<crate::Cursor>>);
+
+#[cfg(any(feature = "redis", feature = "amqp"))]
+impl Furthest {
+    /// A reader got to `place`.
+    pub(crate) fn note(&self, place: &crate::Cursor) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *known {
+            Some(furthest) if furthest.is_same_generation(place) && furthest.position() >= place.position() => {}
+            other => *other = Some(place.clone()),
+        }
+    }
+
+    /// Whether some reader got to `place`.
+    pub(crate) fn reached(&self, place: &crate::Cursor) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().is_some_and(|f| f.is_same_generation(place) && f.position() >= place.position())
+    }
+}
+
 /// A name for a new generation: letters and digits, never used before.
 #[cfg(any(feature = "redis", feature = "amqp"))]
 pub(crate) fn new_generation() -> Arc<str> {

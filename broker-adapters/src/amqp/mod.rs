@@ -28,7 +28,8 @@ use tokio::sync::Mutex;
 
 use crate::{
     BrokerError, BrokerOptions, Cursor, EventLog, GenerationError, Generations, OpenError, SubscribeError,
-    Subscription, generation::new_generation,
+    Subscription,
+    generation::{Furthest, new_generation},
 };
 
 /// How long the server may take to confirm a batch, or to answer anything else.
@@ -54,6 +55,7 @@ struct Shared {
     generations: Arc<dyn Generations>,
     retained_bytes: u64,
     publisher: Mutex<Option<Link>>,
+    furthest: Furthest,
 }
 
 /// What connections are made from.
@@ -180,6 +182,7 @@ impl AmqpLog {
                 generations,
                 retained_bytes: options.retained_bytes.max(1),
                 publisher: Mutex::default(),
+                furthest: Furthest::default(),
             }),
         })
     }
@@ -294,6 +297,6 @@ impl EventLog for AmqpLog {
     }
 
     async fn subscribe(&self, from: Option<Cursor>) -> Result<Subscription, SubscribeError> {
-        read::subscribe(&self.shared, from).await
+        read::subscribe(Arc::clone(&self.shared), from).await
     }
 }

@@ -24,7 +24,7 @@ const PREFETCH: u16 = 512;
 const READ_BATCH: usize = 256;
 
 /// Starts to follow the log.
-pub(super) async fn subscribe(shared: &Shared, from: Option<Cursor>) -> Result<Subscription, SubscribeError> {
+pub(super) async fn subscribe(shared: Arc<Shared>, from: Option<Cursor>) -> Result<Subscription, SubscribeError> {
     let Link { connection, channel } = shared.connector.connect().await?;
     for _ in 0..GENERATIONS_PER_CALL {
         let generation = shared.generation(&connection).await?;
@@ -36,7 +36,8 @@ pub(super) async fn subscribe(shared: &Shared, from: Option<Cursor>) -> Result<S
         let Some(cursor) = from else {
             let (consumer, end) = follow_from_the_end(&channel, &queue).await?;
             let start = Cursor::new(generation, Position::at(end));
-            return Ok(Reader { connection, channel, consumer, seen: end, start }.subscription(None));
+            shared.furthest.note(&start);
+            return Ok(Reader { shared, connection, channel, consumer, seen: end, start }.subscription(None));
         };
         if *cursor.generation() != generation || cursor.position().minor != 0 {
             return Err(SubscribeError::NotRetained);
@@ -44,8 +45,10 @@ pub(super) async fn subscribe(shared: &Shared, from: Option<Cursor>) -> Result<S
         let seen = cursor.position().major;
         let (_, end) = follow_from_the_end(&confirming_channel(&connection).await?, &queue).await?;
         if seen >= end {
-            tracing::warn!("RabbitMQ lost events that were read from it");
-            shared.replace(&connection, Some(&generation)).await?;
+            if shared.furthest.reached(&cursor) {
+                tracing::warn!("RabbitMQ lost events that were read from it");
+                shared.replace(&connection, Some(&generation)).await?;
+            }
             return Err(SubscribeError::NotRetained);
         }
         // The place itself is asked for, and comes unless retention has taken it: at least the marker is after it.
@@ -59,7 +62,7 @@ pub(super) async fn subscribe(shared: &Shared, from: Option<Cursor>) -> Result<S
                 break (offset, delivery);
             }
         };
-        let mut reader = Reader { connection, channel, consumer, seen, start: cursor };
+        let mut reader = Reader { shared, connection, channel, consumer, seen, start: cursor };
         return match first {
             (offset, _) if offset == seen => Ok(reader.subscription(None)),
             (offset, delivery) if offset == seen + 1 => {
@@ -117,6 +120,7 @@ fn offset_of(delivery: &Delivery) -> Option<u64> {
 
 /// A reader's place and its connection.
 struct Reader {
+    shared: Arc<Shared>,
     connection: Connection,
     channel: Channel,
     consumer: Consumer,
@@ -159,7 +163,8 @@ impl Reader {
                 deliveries.push(more.map_err(Trouble::from)?);
             }
             let batch = self.take(deliveries).await?;
-            if !batch.is_empty() {
+            if let Some(last) = batch.last() {
+                self.shared.furthest.note(&last.cursor);
                 return Ok(batch);
             }
         }

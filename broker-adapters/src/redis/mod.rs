@@ -21,7 +21,8 @@ use tokio::sync::{Mutex, watch};
 use self::connect::Connector;
 use crate::{
     BrokerError, BrokerOptions, Cursor, EventLog, GenerationError, Generations, OpenError, Position, SubscribeError,
-    Subscription, generation::new_generation,
+    Subscription,
+    generation::{Furthest, new_generation},
 };
 
 /// How long the server may take to confirm a batch, or to answer anything else.
@@ -46,6 +47,7 @@ struct Shared {
     /// The generation that this replica believes to be in force.
     known: watch::Sender<Option<Arc<str>>>,
     publisher: Mutex<Publisher>,
+    furthest: Furthest,
 }
 
 #[derive(Default)]
@@ -136,6 +138,7 @@ impl RedisLog {
                 retained: options.retained_events.max(1),
                 known: watch::Sender::new(None),
                 publisher: Mutex::default(),
+                furthest: Furthest::default(),
             }),
         })
     }

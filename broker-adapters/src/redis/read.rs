@@ -36,8 +36,10 @@ pub(super) async fn subscribe(shared: Arc<Shared>, from: Option<Cursor>) -> Resu
                     return Err(SubscribeError::NotRetained);
                 }
                 if cursor.position() > last {
-                    tracing::warn!("Redis lost events that were read from it");
-                    shared.replace(&mut connection, Some(&generation)).await?;
+                    if shared.furthest.reached(&cursor) {
+                        tracing::warn!("Redis lost events that were read from it");
+                        shared.replace(&mut connection, Some(&generation)).await?;
+                    }
                     return Err(SubscribeError::NotRetained);
                 }
                 // If the entry itself is gone, so may be the one after it.
@@ -47,6 +49,7 @@ pub(super) async fn subscribe(shared: Arc<Shared>, from: Option<Cursor>) -> Resu
                 cursor
             }
         };
+        shared.furthest.note(&start);
         let seen = start.position();
         let reader = Reader { key: stream_key(start.generation()), start: start.clone(), shared, connection, seen };
         let events = stream::unfold(Some(reader), |reader| async {
@@ -89,7 +92,8 @@ impl Reader {
                 Some(Some(first)) if first <= before => {}
                 _ => return Err(SubscribeError::NotRetained),
             }
-            if !batch.is_empty() {
+            if let Some(last) = batch.last() {
+                self.shared.furthest.note(&last.cursor);
                 return Ok(batch);
             }
         }

@@ -56,7 +56,7 @@ impl RabbitMq {
     /// Starts a server.
     ///
     /// # Errors
-    /// If RabbitMQ is not installed or does not come up within two minutes.
+    /// If RabbitMQ is not installed or does not come up within four minutes.
     pub fn start() -> Result<Self> {
         Self::start_with(RabbitMqOptions::default())
     }
@@ -64,7 +64,7 @@ impl RabbitMq {
     /// Starts a server.
     ///
     /// # Errors
-    /// If RabbitMQ is not installed or does not come up within two minutes.
+    /// If RabbitMQ is not installed or does not come up within four minutes.
     pub fn start_with(options: RabbitMqOptions) -> Result<Self> {
         ensure!(Path::new(SERVER).exists(), "RabbitMQ is not installed (Debian package rabbitmq-server)");
         let directory = tempfile::Builder::new().prefix("buildguild-rabbitmq-").tempdir()?;
@@ -120,7 +120,7 @@ impl RabbitMq {
     /// Starts it again after [`RabbitMq::kill`], on the same port and with what it has on disk.
     ///
     /// # Errors
-    /// If it does not come up within two minutes.
+    /// If it does not come up within four minutes.
     pub fn restart(&mut self) -> Result<()> {
         ensure!(self.server.is_none(), "RabbitMQ runs already");
         let path = |name: &str| self.directory.path().join(name);
@@ -142,7 +142,7 @@ impl RabbitMq {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut server = Owned::spawn(command, "KILL").context("cannot start RabbitMQ")?;
         // It says so when the listeners are open, which is last.
-        let ready = server.wait_until("rabbitmq-server", Duration::from_secs(120), || {
+        let ready = server.wait_until("rabbitmq-server", Duration::from_secs(240), || {
             std::fs::read_to_string(path("server.log")).is_ok_and(|log| log.contains("broker... completed"))
         });
         ready.with_context(|| std::fs::read_to_string(path("server.log")).unwrap_or_default())?;
@@ -160,7 +160,7 @@ impl RabbitMq {
     /// Kills it, removes all that it has on disk, and starts it again on the same port.
     ///
     /// # Errors
-    /// If it does not come up within two minutes.
+    /// If it does not come up within four minutes.
     pub fn wipe(&mut self) -> Result<()> {
         self.kill();
         std::fs::remove_dir_all(self.directory.path().join("data"))?;

@@ -4,6 +4,7 @@
 
 mod build;
 mod control;
+mod forwarder;
 mod housekeeping;
 mod membership;
 mod relay;

@@ -90,6 +90,32 @@ async fn events_wait_for_the_broker_and_keep_their_order(test: &TestDb) {
     until("the outbox is empty", async || outbox::depth(test.db.read()).await.unwrap() == 0).await;
 }
 
+async fn a_long_backlog_is_drained_in_order_and_live_events_follow(test: &TestDb) {
+    const ROWS: usize = 2000;
+    let log = Arc::new(Away { log: MemoryLog::new(10_000), here: AtomicBool::new(false), refused: AtomicU32::new(0) });
+    let mut master = Master::with_log(&test.db, "one", log.clone()).await;
+    let owner = master.owner;
+    let backlog = test.db.write(|tx| async move {
+        for n in 0..ROWS {
+            let event = Event::new(vec![format!("late/{n}/new").as_str().into()], &n).unwrap();
+            outbox::insert(&tx, owner, &[event]).await?;
+        }
+        Ok(())
+    });
+    backlog.await.unwrap();
+    master.bell.ring();
+    until("the broker is asked", async || log.refused.load(Ordering::SeqCst) > 0).await;
+    assert!(master.bell.figures().failures > 0);
+    log.here.store(true, Ordering::SeqCst);
+    master.request().await;
+    let keys = master.keys_until("buildsets/1/new").await;
+    let late: Vec<&String> = keys.iter().filter(|key| key.starts_with("late/")).collect();
+    assert!(late.iter().enumerate().all(|(n, key)| **key == format!("late/{n}/new")), "in order");
+    assert_eq!(late.len(), ROWS, "what was committed before comes before");
+    until("the outbox is empty", async || outbox::depth(test.db.read()).await.unwrap() == 0).await;
+    assert!(master.bell.figures().published >= ROWS as u64);
+}
+
 async fn rows_that_were_not_handed_over_are_published_too(test: &TestDb) {
     let mut master = Master::new(&test.db, "one").await;
     let owner = master.owner;
@@ -137,6 +163,7 @@ async fn what_a_takeover_lost_is_published_again(test: &TestDb) {
 }
 
 buildguild_db::on_both_databases!(
+    a_long_backlog_is_drained_in_order_and_live_events_follow,
     what_a_takeover_lost_is_published_again,
     events_wait_for_the_broker_and_keep_their_order,
     rows_that_were_not_handed_over_are_published_too,
