@@ -79,10 +79,11 @@ pub async fn holder(connection: &impl ConnectionTrait, lease: Lease<'_>) -> Resu
 /// # Errors
 /// What the database reported.
 pub async fn release_orphans(tx: &Tx) -> Result<Vec<SchedulerId>, DbError> {
+    // By whose each row was when it was found, as for worker sessions: see `workers::disconnect_orphans`.
     let dead = |table: &str| {
         format!(
-            "NOT EXISTS (SELECT 1 FROM masters m
-                         WHERE m.id = {table}.masterid AND m.epoch = {table}.epoch AND m.active)"
+            "(masterid, epoch) IN (SELECT held.masterid, held.epoch FROM {table} held
+                                   JOIN masters m ON m.id = held.masterid WHERE NOT m.active OR m.epoch <> held.epoch)"
         )
     };
     for table in ["leases", "changesource_masters"] {

@@ -216,9 +216,11 @@ fn session_from_row(row: &QueryResult) -> Result<Session, DbError> {
 /// # Errors
 /// What the database reported.
 pub async fn disconnect_orphans(tx: &Tx) -> Result<Vec<WorkerId>, DbError> {
-    let sql = "DELETE FROM connected_workers WHERE NOT EXISTS (
-                   SELECT 1 FROM masters m WHERE m.id = connected_workers.masterid
-                   AND m.epoch = connected_workers.epoch AND m.active)
+    // By what each row was when it was found, not by `NOT EXISTS (.. masters ..)`: a worker that connects here meanwhile
+    // replaces its row, and PostgreSQL, which then looks again at the new row, does not look for its master again.
+    let sql = "DELETE FROM connected_workers WHERE (workerid, masterid, epoch) IN (
+                   SELECT c.workerid, c.masterid, c.epoch FROM connected_workers c JOIN masters m ON m.id = c.masterid
+                   WHERE NOT m.active OR m.epoch <> c.epoch)
                RETURNING workerid";
     fetch_all(tx, sql, vec![]).await?.iter().map(|row| id(row, "workerid")).collect()
 }

@@ -1,6 +1,8 @@
 //! Workers: following the configuration, and their sessions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use buildguild_db::builders::{self, BuilderInfo};
 use buildguild_db::leases::{self, Lease};
@@ -9,8 +11,12 @@ use buildguild_db::workers::{self, Connected, Session};
 use buildguild_db::{DbError, Owner, outbox};
 use buildguild_types::event::{Event, EventKey};
 use buildguild_types::ids::WorkerId;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::support::{NOW, kill, register};
+
+const SOON: Duration = Duration::from_secs(30);
 
 fn info(name: &str, tags: &[&str]) -> BuilderInfo {
     BuilderInfo {
@@ -126,3 +132,41 @@ buildguild_db::on_both_databases!(
     a_lease_has_one_living_holder,
     the_outbox_keeps_its_order_and_is_handed_on,
 );
+
+/// Two masters find a dead one at the same moment: the one housekeeps, to the other the worker has just come.
+#[tokio::test]
+async fn a_session_that_begins_while_dead_ones_are_ended_stays() {
+    let test = TestDb::postgres().await.unwrap();
+    let (dead, alive) = (register(&test.db, "dead").await, register(&test.db, "alive").await);
+    let worker = test.db.write(|tx| async move { workers::find_id(&tx, "w").await }).await.unwrap();
+    assert!(matches!(connect(&test, worker, dead, "old", None).await, Connected::Yes));
+    kill(&test.db, dead).await;
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let newcomer = tokio::spawn({
+        let (db, begun, go_on) = (test.db.clone(), Arc::clone(&begun), Arc::clone(&go_on));
+        async move {
+            db.write(|tx| {
+                let (begun, go_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+                async move {
+                    let session = Session { worker, owner: alive, session: "new".to_owned() };
+                    workers::connected(&tx, &session, None, &BTreeMap::new(), NOW).await?;
+                    begun.notify_one();
+                    go_on.notified().await;
+                    Ok(())
+                }
+            })
+            .await
+        }
+    });
+    begun.notified().await;
+    let db = test.db.clone();
+    let mut housekeeping =
+        tokio::spawn(async move { db.write(|tx| async move { workers::disconnect_orphans(&tx).await }).await });
+    // It has found the old session, and waits for whoever writes to its row.
+    assert!(timeout(Duration::from_millis(300), &mut housekeeping).await.is_err(), "the row is locked");
+    go_on.notify_one();
+    timeout(SOON, newcomer).await.unwrap().unwrap().unwrap();
+    assert_eq!(timeout(SOON, housekeeping).await.unwrap().unwrap().unwrap(), [], "nothing is left to end");
+    let held = test.db.write(|tx| async move { workers::session(&tx, worker).await }).await.unwrap().unwrap();
+    assert_eq!(held.session, "new");
+}
