@@ -191,13 +191,17 @@ fn a_database_of_another_version_is_refused() -> Result<()> {
     let home = Home::create()?;
     home.succeeds(&["upgrade-master", "ci"])?;
     let database = find_sqlite(&home.master()).context("the sample uses SQLite")?;
-    let newer = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9999_from_the_future', 0)";
-    let python = format!(
-        "import sqlite3; c = sqlite3.connect({:?}); c.execute({newer:?}); c.commit()",
-        database.display().to_string()
-    );
-    let output = Command::new("python3").args(["-c", &python]).output()?;
-    ensure!(output.status.success(), "{}", text(&output));
+    let run = |sql: &str| -> Result<()> {
+        let python = format!(
+            "import sqlite3; c = sqlite3.connect({:?}); c.execute({sql:?}); c.commit()",
+            database.display().to_string()
+        );
+        let output = Command::new("python3").args(["-c", &python]).output()?;
+        ensure!(output.status.success(), "{}", text(&output));
+        Ok(())
+    };
+    run("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9999_from_the_future', 0)")?;
+    run("UPDATE schema_compatibility SET minimum = 9999")?;
     let refused = home.fails(&["start", "ci"])?;
     ensure!(refused.contains("newer"), "{refused}");
     Ok(())

@@ -36,6 +36,8 @@ async fn no_generated_request_makes_a_server_error() -> Result<()> {
     let output = Command::new(venv.join("bin/schemathesis"))
         .current_dir(&directory)
         .args(["run", &format!("{url}api/openapi.json"), "--url", &format!("{url}api/v2")])
+        // Its `drain` would end the master.
+        .args(["--exclude-path-regex", "^/masters/[{][^/]*$"])
         // Bounded, and the same every time.
         .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "4"])
         .args(["--generation-deterministic", "--seed", "1", "--no-shrink", "--workers", "2"])

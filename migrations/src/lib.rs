@@ -5,6 +5,7 @@ mod m0001_initial;
 mod m0002_event_log;
 mod m0003_event_streams;
 mod m0004_locks;
+mod m0005_cluster;
 mod state;
 
 pub use sea_orm_migration::sea_orm;
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_event_log::Migration),
             Box::new(m0003_event_streams::Migration),
             Box::new(m0004_locks::Migration),
+            Box::new(m0005_cluster::Migration),
         ]
     }
 }

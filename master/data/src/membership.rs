@@ -6,9 +6,11 @@
 //! monotonic clock before the others may declare it dead, and joins again under a new epoch when it can.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use buildguild_db::{Db, DbError, Owner, masters, masters::Pulse, outbox};
+use buildguild_db::masters::{Pulse, Report};
+use buildguild_db::{Db, DbError, Owner, masters, outbox};
 use buildguild_types::event::{Event, EventKey};
 use buildguild_types::ids::MasterId;
 use buildguild_types::resources::Master;
@@ -54,6 +56,15 @@ pub struct Membership {
     timing: Timing,
     bell: RelayBell,
     owner: watch::Sender<Option<Owner>>,
+    /// What the check-ins tell of this process.
+    about: Mutex<About>,
+}
+
+/// What does not change with each check-in.
+#[derive(Clone, Debug, Default)]
+struct About {
+    config_hash: Option<String>,
+    version: Option<String>,
 }
 
 /// What has been seen of another master.
@@ -72,7 +83,7 @@ impl Membership {
     /// [`JoinError::NameInUse`], or what the database reported.
     pub async fn join(db: Db, name: &str, timing: Timing, bell: RelayBell) -> Result<Self, JoinError> {
         let (owner, _) = watch::channel(None);
-        let membership = Self { db, name: name.to_owned(), timing, bell, owner };
+        let membership = Self { db, name: name.to_owned(), timing, bell, owner, about: Mutex::default() };
         membership.join_again(true).await?;
         Ok(membership)
     }
@@ -80,6 +91,20 @@ impl Membership {
     /// Who this process is to the database; nothing while it may not write.
     pub fn owner(&self) -> watch::Receiver<Option<Owner>> {
         self.owner.subscribe()
+    }
+
+    /// Says which program this is; told with the next check-in.
+    pub fn tell_version(&self, version: &str) {
+        self.about().version = Some(version.to_owned());
+    }
+
+    /// Says which version of the farm config is in force; told with the next check-in.
+    pub fn tell_config(&self, hash: &str) {
+        self.about().config_hash = Some(hash.to_owned());
+    }
+
+    fn about(&self) -> MutexGuard<'_, About> {
+        self.about.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Registers under a new epoch. `others_may_live` is false for a process that succeeds itself.
@@ -228,7 +253,15 @@ impl Membership {
     /// has given up what it held.
     async fn check_in(&self) -> Result<Vec<Pulse>, DbError> {
         let Some(owner) = *self.owner.borrow() else { return Err(DbError::EpochEnded) };
-        self.db.write(|tx| async move { masters::check_in(&tx, owner).await }).await?;
+        let About { config_hash, version } = self.about().clone();
+        let (outbox_depth, outbox_since) = outbox::backlog(self.db.read(), owner).await?;
+        let report = Report { config_hash, version, outbox_depth, outbox_since };
+        self.db
+            .write(|tx| {
+                let report = report.clone();
+                async move { masters::report(&tx, owner, &report).await }
+            })
+            .await?;
         masters::pulses(self.db.read()).await
     }
 

@@ -6,6 +6,7 @@
 
 use buildguild_types::ids::MasterId;
 use buildguild_types::resources::Master;
+use buildguild_types::time::Timestamp;
 use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::claims::exclusive;
@@ -87,11 +88,60 @@ pub async fn register(tx: &Tx, master: MasterId, instance: &str, over: Option<&P
     // What was asked of the process before this one is not asked of this one.
     execute(tx, "DELETE FROM wishes WHERE kind = 'master.drain' AND target = $1", params![master]).await?;
     let sql = format!(
-        "UPDATE masters SET epoch = $2, instance = $3, active = TRUE, checkins = 0, last_active = {} WHERE id = $1",
+        "UPDATE masters SET epoch = $2, instance = $3, active = TRUE, checkins = 0, last_active = {}, config_hash = NULL,
+                version = NULL, outbox_depth = 0, outbox_since = NULL
+         WHERE id = $1",
         now_sql(backend)
     );
     execute(tx, sql, params![master, owner.epoch, instance]).await?;
     Ok(owner)
+}
+
+/// What a master tells of itself with each check-in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The version of the farm config that is in force.
+    pub config_hash: Option<String>,
+    /// Its program's version.
+    pub version: Option<String>,
+    /// How many of its transactions have events that are still to be published.
+    pub outbox_depth: i64,
+    /// The time of the oldest of these events.
+    pub outbox_since: Option<Timestamp>,
+}
+
+/// Advances the counter of a living process and tells of it.
+///
+/// # Errors
+/// [`DbError::EpochEnded`] if it has been declared dead.
+pub async fn report(connection: &impl ConnectionTrait, owner: Owner, report: &Report) -> Result<(), DbError> {
+    let sql = format!(
+        "UPDATE masters SET checkins = checkins + 1, last_active = {}, config_hash = $3, version = $4, outbox_depth = $5,
+                outbox_since = $6
+         WHERE id = $1 AND epoch = $2 AND active",
+        now_sql(connection.get_database_backend())
+    );
+    let values = params![
+        owner.master_id,
+        owner.epoch,
+        report.config_hash.as_deref(),
+        report.version.as_deref(),
+        report.outbox_depth,
+        report.outbox_since
+    ];
+    match execute(connection, sql, values).await? {
+        0 => Err(DbError::EpochEnded),
+        _ => Ok(()),
+    }
+}
+
+/// The versions of the farm config that are in force on active masters; more than one while they differ.
+///
+/// # Errors
+/// What the database reported.
+pub async fn configs_in_force(connection: &impl ConnectionTrait) -> Result<Vec<String>, DbError> {
+    let sql = "SELECT DISTINCT config_hash FROM masters WHERE active AND config_hash IS NOT NULL ORDER BY config_hash";
+    fetch_all(connection, sql, vec![]).await?.iter().map(|row| column(row, "config_hash")).collect()
 }
 
 /// Advances the counter of a living process.

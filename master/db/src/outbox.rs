@@ -4,6 +4,7 @@
 //! for everything that one task does is the order of its commits.
 
 use buildguild_types::event::Event;
+use buildguild_types::time::Timestamp;
 use sea_orm::ConnectionTrait;
 
 use crate::sql::{column, execute, fetch_all, fetch_one, id, id_list, in_list};
@@ -100,4 +101,34 @@ pub async fn depth(connection: &impl ConnectionTrait) -> Result<i64, DbError> {
         Some(row) => column(&row, "n"),
         None => Ok(0),
     }
+}
+
+/// Beyond this many rows a backlog is only said to be at least so long: counting must stay cheap when it is not short.
+const COUNTED: i64 = 10_000;
+
+/// How many transactions of an owner have events that are still to be published, and the time of the oldest event.
+///
+/// # Errors
+/// What the database reported.
+pub async fn backlog(connection: &impl ConnectionTrait, owner: Owner) -> Result<(i64, Option<Timestamp>), DbError> {
+    let oldest =
+        "SELECT substr(events, 1, 200) AS head FROM outbox WHERE masterid = $1 AND epoch = $2 ORDER BY id LIMIT 1";
+    let Some(row) = fetch_one(connection, oldest, params![owner.master_id, owner.epoch]).await? else {
+        return Ok((0, None));
+    };
+    let since = first_event_time(&column::<String>(&row, "head")?);
+    let sql = "SELECT count(*) AS n FROM (SELECT 1 AS one FROM outbox WHERE masterid = $1 AND epoch = $2 LIMIT $3) o";
+    let depth = match fetch_one(connection, sql, params![owner.master_id, owner.epoch, COUNTED]).await? {
+        Some(row) => column(&row, "n")?,
+        None => 0,
+    };
+    Ok((depth, since))
+}
+
+/// The time in the first UUIDv7 of a text, which is the id of the row's first event.
+fn first_event_time(json: &str) -> Option<Timestamp> {
+    let id = json.split('"').find_map(|part| part.parse::<uuid::Uuid>().ok())?;
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    let micros = i64::try_from(seconds).ok()?.checked_mul(1_000_000)?.checked_add(i64::from(nanos / 1000))?;
+    Some(Timestamp::from_micros(micros))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use buildguild_data::Data;
-use buildguild_db::{buildrequests, outbox};
+use buildguild_db::{buildrequests, masters, outbox};
 use buildguild_types::results::Results;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     workers_connected: IntGauge,
     requests_pending: IntGauge,
     outbox_depth: IntGauge,
+    configs_in_force: IntGauge,
     is_active: IntGauge,
 }
 
@@ -62,6 +63,10 @@ impl Metrics {
                 "buildguild_outbox_depth",
                 "Transactions of the whole cluster whose events are not known to be published.",
             )?,
+            configs_in_force: IntGauge::new(
+                "buildguild_configs_in_force",
+                "Versions of the farm config that are in force on active masters: more than 1 while these differ.",
+            )?,
             is_active: IntGauge::new(
                 "buildguild_master_active",
                 "1 while this master is a member of the cluster, 0 while it is fenced.",
@@ -79,6 +84,7 @@ impl Metrics {
         registry.register(Box::new(metrics.workers_connected.clone()))?;
         registry.register(Box::new(metrics.requests_pending.clone()))?;
         registry.register(Box::new(metrics.outbox_depth.clone()))?;
+        registry.register(Box::new(metrics.configs_in_force.clone()))?;
         registry.register(Box::new(metrics.is_active.clone()))?;
         Ok(metrics)
     }
@@ -109,6 +115,9 @@ impl Metrics {
             // A figure that cannot be had keeps its last value; the check-in says that the database is away.
             if let Ok(pending) = buildrequests::count_pending(data.db().read()).await {
                 self.requests_pending.set(pending);
+            }
+            if let Ok(configs) = masters::configs_in_force(data.db().read()).await {
+                self.configs_in_force.set(i64::try_from(configs.len()).unwrap_or(i64::MAX));
             }
             if let Ok(depth) = outbox::depth(data.db().read()).await {
                 self.outbox_depth.set(depth);

@@ -2,6 +2,7 @@
 
 mod checkconfig;
 mod client;
+mod cluster;
 mod config_show;
 mod create_master;
 mod force;
@@ -62,6 +63,9 @@ enum Command {
     Wait(wait::WaitArgs),
     /// Print a step's log.
     Log(log::LogArgs),
+    /// The masters of the cluster.
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
     /// Evaluate configuration functions for a master. Started by the master itself.
     #[command(hide = true)]
     Evaluator,
@@ -84,6 +88,7 @@ pub(crate) fn dispatch(arguments: Arguments) -> Result<ExitCode> {
         Command::Force(command) => command.run(),
         Command::Wait(command) => command.run(),
         Command::Log(command) => command.run(),
+        Command::Cluster(command) => command.run(),
         Command::Evaluator => run::evaluator(),
     }
 }

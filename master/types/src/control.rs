@@ -7,7 +7,7 @@ use std::error::Error;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::ids::{BuildId, BuildRequestId, BuilderId, BuildsetId, SchedulerId, WorkerId};
+use crate::ids::{BuildId, BuildRequestId, BuilderId, BuildsetId, MasterId, SchedulerId, WorkerId};
 
 /// A builder, as paths name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -139,6 +139,13 @@ pub enum ControlAction {
         scheduler: SchedulerId,
         /// Whether it may start builds.
         enabled: bool,
+    },
+    /// `drain` of a master (not in Buildbot): it finishes its builds, takes no more and leaves; null.
+    DrainMaster {
+        /// The master.
+        master: MasterId,
+        /// Why.
+        reason: String,
     },
     /// `submit` of a change (not in Buildbot): the change's id.
     SubmitChange {

@@ -225,10 +225,19 @@ export interface components {
         };
         master: {
             active: boolean;
+            config_hash: string | null;
+            draining_reason: string | null;
+            /** @description Seconds since 1970-01-01 UTC. */
+            draining_since: number | null;
+            epoch: number;
             /** @description Seconds since 1970-01-01 UTC. */
             last_active: number;
             masterid: number;
             name: string;
+            outbox_depth: number;
+            /** @description Seconds since 1970-01-01 UTC. */
+            outbox_since: number | null;
+            version: string | null;
         };
         patch: {
             author: string | null;

@@ -1,7 +1,9 @@
 //! Masters: epochs, check-ins, declaring dead.
 
+use buildguild_db::masters::Report;
 use buildguild_db::test_support::TestDb;
-use buildguild_db::{DbError, claims, masters};
+use buildguild_db::{DbError, claims, masters, outbox};
+use buildguild_types::event::{Event, EventKey};
 
 use crate::support::{kill, pulse, register};
 
@@ -52,7 +54,52 @@ async fn masters_are_found_by_name_and_listed(test: &TestDb) {
     assert!(masters::get(db.read(), 999.into()).await.unwrap().is_none());
 }
 
+async fn a_master_tells_of_itself(test: &TestDb) {
+    let db = &test.db;
+    let (one, two) = (register(db, "one").await, register(db, "two").await);
+    let tell = async |owner, config: &str| {
+        let report =
+            Report { config_hash: Some(config.to_owned()), version: Some("1".to_owned()), ..Report::default() };
+        db.write(|tx| {
+            let report = report.clone();
+            async move { masters::report(&tx, owner, &report).await }
+        })
+        .await
+    };
+    let before = pulse(db, one).await;
+    tell(one, "a").await.unwrap();
+    assert_eq!(pulse(db, one).await.checkins, before.checkins + 1, "telling is checking in");
+    tell(two, "a").await.unwrap();
+    assert_eq!(masters::configs_in_force(db.read()).await.unwrap(), ["a"]);
+    tell(two, "b").await.unwrap();
+    assert_eq!(masters::configs_in_force(db.read()).await.unwrap(), ["a", "b"]);
+
+    kill(db, one).await;
+    assert_eq!(masters::configs_in_force(db.read()).await.unwrap(), ["b"], "only active ones count");
+    assert!(matches!(tell(one, "a").await, Err(DbError::EpochEnded)));
+}
+
+async fn the_backlog_of_a_master_is_its_own(test: &TestDb) {
+    let db = &test.db;
+    let (one, two) = (register(db, "one").await, register(db, "two").await);
+    assert_eq!(outbox::backlog(db.read(), one).await.unwrap(), (0, None));
+    for _ in 0..3 {
+        db.write(|tx| async move {
+            let event = Event::new(vec![EventKey::new(["a", "b"])], &1).unwrap();
+            outbox::insert(&tx, one, &[event]).await
+        })
+        .await
+        .unwrap();
+    }
+    let (depth, since) = outbox::backlog(db.read(), one).await.unwrap();
+    assert_eq!(depth, 3);
+    assert!(since.is_some_and(|since| since.secs() > 1_600_000_000), "the id of an event tells its time: {since:?}");
+    assert_eq!(outbox::backlog(db.read(), two).await.unwrap(), (0, None));
+}
+
 buildguild_db::on_both_databases!(
+    a_master_tells_of_itself,
+    the_backlog_of_a_master_is_its_own,
     each_process_has_its_own_epoch,
     a_master_that_checked_in_since_it_was_seen_is_not_declared_dead,
     masters_are_found_by_name_and_listed,

@@ -100,6 +100,15 @@ impl Control {
                 set.await.map_err(error)?;
                 Ok(Value::Null)
             }
+            ControlAction::DrainMaster { master, reason } => {
+                let reason = Some(reason.as_str());
+                let drained = store.update(|u| async move { u.drain_master(master, reason).await }).await;
+                match drained {
+                    Ok(()) => Ok(Value::Null),
+                    Err(DbError::EpochEnded) => Err(ControlError::Conflict(format!("master {master} does not run"))),
+                    Err(other) => Err(error(other)),
+                }
+            }
             ControlAction::SubmitChange { change } => {
                 let change = &new_change(&change)?;
                 let change = store.update(|u| async move { u.add_change(change).await }).await.map_err(error)?;

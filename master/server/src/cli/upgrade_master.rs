@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use buildguild_db::SchemaState;
+use buildguild_db::{SchemaState, masters};
 use clap::Args;
 
 use super::Directory;
@@ -28,11 +28,16 @@ impl UpgradeMaster {
             let db = run::connect_database_of(&basedir, &settings).await?;
             let before = db.schema_state().await?;
             db.upgrade().await.context("cannot migrate the database")?;
+            // As Buildbot does: what masters of the past said of themselves is of no use. One that runs says it again.
+            masters::set_all_active_long_ago(db.read()).await.context("cannot reset the masters")?;
             db.close().await;
             if !self.quiet {
                 match before {
                     SchemaState::Current => println!("The database is up to date."),
-                    _ => println!("The database was brought up to date."),
+                    SchemaState::NewerCompatible => {
+                        println!("The database is of a newer version that this one can work with.");
+                    }
+                    SchemaState::Outdated | SchemaState::Newer => println!("The database was brought up to date."),
                 }
             }
             Ok(ExitCode::SUCCESS)

@@ -147,6 +147,8 @@ impl Parts {
             expire_after: settings.cluster.expire_after,
         };
         let membership = Arc::new(Membership::join(db.clone(), &settings.master.name, timing, bell.clone()).await?);
+        membership.tell_version(env!("CARGO_PKG_VERSION"));
+        membership.tell_config(&loaded.hash.0);
         let data = Data::new(DataParts {
             db: db.clone(),
             log: Arc::clone(&log),
@@ -234,7 +236,10 @@ impl Parts {
                         sequence += 1;
                         let problem = self.reloader.reload(&self.engine).await.err().map(|error| format!("{error:#}"));
                         match &problem {
-                            None => tracing::info!("the new configuration is in force"),
+                            None => {
+                                self.membership.tell_config(&self.reloader.current().0);
+                                tracing::info!("the new configuration is in force");
+                            }
                             Some(problem) => tracing::warn!("the configuration before stays in force: {problem}"),
                         }
                         say(basedir, sequence, problem);
@@ -299,6 +304,10 @@ async fn check_schema(db: &Db, basedir: &Basedir) -> Result<()> {
     let directory = basedir.path().display();
     match db.schema_state().await.context("cannot read the database's version")? {
         SchemaState::Current => Ok(()),
+        SchemaState::NewerCompatible => {
+            tracing::warn!("the database is of a newer version; it allows this one to go on until it is upgraded");
+            Ok(())
+        }
         SchemaState::Newer => {
             bail!("the database is of a newer version of Buildguild; start that version, or restore a backup")
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::super::resource::{Field, Kind, Resource, Source, Ties, Totals, column};
+use super::super::resource::{Field, Kind, Resource, Source, Ties, Totals, column, nullable};
 
 /// Masters.
 pub static MASTERS: Resource = Resource {
@@ -19,6 +19,22 @@ pub static MASTERS: Resource = Resource {
         column("name", Kind::Text, "m.name"),
         column("active", Kind::Boolean, "m.active"),
         column("last_active", Kind::Time, "m.last_active"),
+        // Not in Buildbot: what a master tells of itself when it checks in.
+        column("epoch", Kind::Integer, "m.epoch"),
+        nullable("version", Kind::Text, "m.version"),
+        nullable("config_hash", Kind::Text, "m.config_hash"),
+        nullable(
+            "draining_since",
+            Kind::Time,
+            "(SELECT w.created_at FROM wishes w WHERE w.kind = 'master.drain' AND w.target = m.id)",
+        ),
+        nullable(
+            "draining_reason",
+            Kind::Text,
+            "(SELECT w.reason FROM wishes w WHERE w.kind = 'master.drain' AND w.target = m.id)",
+        ),
+        column("outbox_depth", Kind::Integer, "m.outbox_depth"),
+        nullable("outbox_since", Kind::Time, "m.outbox_since"),
     ],
 };
 

@@ -1,7 +1,7 @@
 //! Which path takes which methods, and with which parameters.
 
 use buildguild_types::control::{BuildRef, BuilderRef, ControlAction, WorkerRef};
-use buildguild_types::ids::{BuildId, BuildRequestId, BuilderId, BuildsetId, SchedulerId, WorkerId};
+use buildguild_types::ids::{BuildId, BuildRequestId, BuilderId, BuildsetId, MasterId, SchedulerId, WorkerId};
 use serde_json::{Map, Value};
 
 use super::jsonrpc::RpcError;
@@ -79,6 +79,13 @@ pub(super) fn action(path: &[&str], method: &str, params: &Map<String, Value>) -
             let scheduler = SchedulerId(id(scheduler).ok_or_else(|| RpcError::no_such_path(path))?);
             match method {
                 "enable" => Ok(ControlAction::EnableScheduler { scheduler, enabled: boolean(params, "enabled")? }),
+                _ => Err(unknown()),
+            }
+        }
+        ["masters", master] => {
+            let master = MasterId(id(master).ok_or_else(|| RpcError::no_such_path(path))?);
+            match method {
+                "drain" => Ok(ControlAction::DrainMaster { master, reason: reason()? }),
                 _ => Err(unknown()),
             }
         }
@@ -172,6 +179,10 @@ mod tests {
         assert_eq!(
             of("masters/1/workers/w2", "pause", json!({"reason": "r"})),
             Ok(ControlAction::PauseWorker { worker: WorkerRef::Name("w2".to_owned()), reason: "r".to_owned() })
+        );
+        assert_eq!(
+            of("masters/3", "drain", json!({"reason": "upgrade"})),
+            Ok(ControlAction::DrainMaster { master: MasterId(3), reason: "upgrade".to_owned() })
         );
         assert_eq!(
             of("schedulers/7", "enable", json!({"enabled": false})),

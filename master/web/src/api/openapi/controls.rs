@@ -51,6 +51,7 @@ pub(super) const CONTROLS: &[(&str, &[Method])] = &[
              `[bsid, {builderid: buildrequestid}]`.",
         )],
     ),
+    ("/masters/{}", &[method("drain", &[REASON], "Lets it finish its builds, take no more, and leave the cluster.")]),
     ("/schedulers/{}", &[method("enable", &[("enabled", Type::Boolean, true)], "Enables or disables the scheduler.")]),
     (
         "/workers/{}",
