@@ -16,6 +16,10 @@ struct Scene {
 
 impl Scene {
     async fn start(kind: ProxyKind) -> Result<Self> {
+        Self::start_with(kind, |text| text).await
+    }
+
+    async fn start_with(kind: ProxyKind, change: fn(String) -> String) -> Result<Self> {
         let cluster = TestCluster::builder()
             .one_farm()
             .setting("CLUSTER__CHECK_IN_INTERVAL", "500ms")
@@ -27,7 +31,7 @@ impl Scene {
             })
             .await?;
         let replicas = [cluster.masters[0].web_port(), cluster.masters[1].web_port()];
-        let proxy = Proxy::start(kind, replicas)?;
+        let proxy = Proxy::start_with(kind, replicas, change)?;
         let rest = Rest::new(&format!("http://127.0.0.1:{}/", proxy.port()))?;
         let address = format!("ws://127.0.0.1:{}/worker", proxy.port());
         let mut worker = NativeWorker::create_at(&cluster.directory().join("w"), &address, "w", "secret")?;
@@ -135,4 +139,17 @@ async fn nginx_carries_pages_sockets_streams_and_workers_and_leaves_out_the_dead
 #[tokio::test(flavor = "multi_thread")]
 async fn haproxy_carries_pages_sockets_streams_and_workers_and_leaves_out_the_dead() -> Result<()> {
     carries_everything(ProxyKind::HaProxy).await
+}
+
+// Pinning is an optimisation: any replica takes commands for a stream that another one has.
+#[tokio::test(flavor = "multi_thread")]
+async fn event_streams_are_served_without_pinning() -> Result<()> {
+    let unpinned = |text: String| text.replace("hash $remote_addr consistent;", "");
+    let scene = Scene::start_with(ProxyKind::Nginx, unpinned).await?;
+    // Whichever replica has a stream, the other one gets half of the commands.
+    for _ in 0..2 {
+        let (stream, _open) = scene.stream().await?;
+        ensure!(scene.commands(&stream).await? == 0, "commands for {stream} were refused");
+    }
+    Ok(())
 }
