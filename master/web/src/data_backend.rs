@@ -20,9 +20,9 @@ pub trait ControlCalls: Send + Sync + 'static {
     /// Carries out a call that was allowed, and returns its JSON-RPC result.
     async fn call(&self, call: ControlCall) -> Result<Value, ControlError>;
 
-    /// Whether this master is about to end: a load balancer should send nothing new here.
-    fn is_leaving(&self) -> bool {
-        false
+    /// Whether a load balancer should send clients here: the farm config is in force, and the master is not about to end.
+    fn is_in_service(&self) -> bool {
+        true
     }
 }
 
@@ -76,7 +76,7 @@ impl Backend for DataBackend {
     }
 
     async fn is_ready(&self) -> bool {
-        if self.control.is_leaving() {
+        if !self.control.is_in_service() {
             return false;
         }
         let spec = ResultSpec { limit: Some(1), ..ResultSpec::default() };

@@ -38,6 +38,11 @@ impl Control {
         self.parts.leaving.is_cancelled()
     }
 
+    /// Whether a farm config has been applied: requests are served a little earlier than that.
+    pub fn is_in_force(&self) -> bool {
+        !self.parts.builders().is_empty() || self.parts.farm().farm.builders.is_empty()
+    }
+
     /// Carries out a call and gives its JSON-RPC result.
     ///
     /// # Errors
@@ -132,8 +137,7 @@ impl Control {
     async fn force(&self, name: &str, values: &Map<String, Value>, caller: &Caller) -> Result<Value, ControlError> {
         let farm = self.parts.farm();
         let builders = self.parts.builders();
-        // Requests are served before the first config is applied: nothing is wrong with the values then.
-        if builders.is_empty() && !farm.farm.builders.is_empty() {
+        if !self.is_in_force() {
             return Err(ControlError::Starting);
         }
         let scheduler = farm

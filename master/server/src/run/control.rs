@@ -16,8 +16,8 @@ impl ControlCalls for Calls {
         self.0.call(call).await
     }
 
-    fn is_leaving(&self) -> bool {
-        self.0.is_leaving()
+    fn is_in_service(&self) -> bool {
+        self.0.is_in_force() && !self.0.is_leaving()
     }
 }
 
