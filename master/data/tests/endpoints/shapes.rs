@@ -21,6 +21,18 @@ fn round_trips<T: DeserializeOwned + Serialize>(items: &[Value]) {
     }
 }
 
+/// A master without what it tells of itself beyond Buildbot's fields: that is for those who ask, not for each event.
+fn as_in_events(master: &Value) -> Value {
+    let mut master = master.clone();
+    let beyond =
+        ["config_hash", "draining_reason", "draining_since", "epoch", "outbox_depth", "outbox_since", "version"];
+    for field in beyond {
+        let had = master.as_object_mut().and_then(|fields| fields.remove(field));
+        assert!(had.is_some(), "{field}");
+    }
+    master
+}
+
 async fn items_are_what_the_resource_types_serialise_to(test: &TestDb) {
     let reader = reader(test).await;
     let items = async |path: &str| get(&reader, path).await.unwrap_or_else(|error| panic!("{path}: {error}")).items;
@@ -31,7 +43,7 @@ async fn items_are_what_the_resource_types_serialise_to(test: &TestDb) {
     round_trips::<resources::Change>(&items("changes").await);
     round_trips::<resources::ChangeSource>(&items("changesources").await);
     round_trips::<resources::Scheduler>(&items("schedulers").await);
-    round_trips::<resources::Master>(&items("masters").await);
+    round_trips::<resources::Master>(&items("masters").await.iter().map(as_in_events).collect::<Vec<_>>());
     round_trips::<resources::Worker>(&items("workers").await);
     round_trips::<resources::SourceStamp>(&items("sourcestamps").await);
     round_trips::<resources::Step>(&items("builds/1/steps").await);
