@@ -1,6 +1,6 @@
 //! Following a stream queue.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use buildguild_types::event::Event;
 use futures::{FutureExt, StreamExt, stream};
@@ -22,6 +22,8 @@ use crate::{Cursor, Position, Received, SubscribeError, Subscription};
 const PREFETCH: u16 = 512;
 /// How many events one batch has at most.
 const READ_BATCH: usize = 256;
+/// After so much silence a reader asks whether the server still sends to it.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// Starts to follow the log.
 pub(super) async fn subscribe(shared: Arc<Shared>, from: Option<Cursor>) -> Result<Subscription, SubscribeError> {
@@ -78,13 +80,7 @@ pub(super) async fn subscribe(shared: Arc<Shared>, from: Option<Cursor>) -> Resu
 /// Follows a queue from its end, and tells which offset that is: the one of a marker that is put there.
 async fn follow_from_the_end(channel: &Channel, queue: &ShortString) -> Result<(Consumer, u64), Trouble> {
     let mut consumer = consume(channel, queue, AMQPValue::LongString("next".into())).await?;
-    let marker = Uuid::now_v7().to_string();
-    let properties = BasicProperties::default().with_message_id(marker.as_str().into()).with_delivery_mode(2);
-    let marking = [(Vec::new(), properties)];
-    let sent = publish_all(channel, queue, &marking);
-    if !tokio::time::timeout(ANSWER_TIMEOUT, sent).await.map_err(|_| Trouble::TimedOut)?? {
-        return Err(Trouble::Missing);
-    }
+    let marker = mark(channel, queue).await?;
     loop {
         let delivery = next(&mut consumer).await?;
         // Without this the server stops when as many are under way as it may send.
@@ -94,6 +90,18 @@ async fn follow_from_the_end(channel: &Channel, queue: &ShortString) -> Result<(
         {
             return Ok((consumer, offset));
         }
+    }
+}
+
+/// Puts a marker at the end of a queue, and gives its id.
+async fn mark(channel: &Channel, queue: &ShortString) -> Result<String, Trouble> {
+    let marker = Uuid::now_v7().to_string();
+    let properties = BasicProperties::default().with_message_id(marker.as_str().into()).with_delivery_mode(2);
+    let marking = [(Vec::new(), properties)];
+    let sent = publish_all(channel, queue, &marking);
+    match tokio::time::timeout(ANSWER_TIMEOUT, sent).await.map_err(|_| Trouble::TimedOut)?? {
+        true => Ok(marker),
+        false => Err(Trouble::Missing),
     }
 }
 
@@ -154,7 +162,10 @@ impl Reader {
     /// The next events. The server ends the subscription when the queue is deleted.
     async fn next(&mut self) -> Result<Vec<Received>, SubscribeError> {
         loop {
-            let first = self.consumer.next().await.ok_or(Trouble::Ended)?.map_err(Trouble::from)?;
+            let first = match tokio::time::timeout(SILENCE, self.consumer.next()).await {
+                Ok(first) => first.ok_or(Trouble::Ended)?.map_err(Trouble::from)?,
+                Err(_) => self.probe().await?,
+            };
             let mut deliveries = vec![first];
             // What has arrived meanwhile is taken along.
             while deliveries.len() < READ_BATCH
@@ -168,6 +179,14 @@ impl Reader {
                 return Ok(batch);
             }
         }
+    }
+
+    /// Puts a marker into the log and waits for what comes. A server that was killed may take up a consumer before it has
+    /// found the stream's end again, and then never sends to it, on a connection that lives.
+    async fn probe(&mut self) -> Result<Delivery, Trouble> {
+        let channel = confirming_channel(&self.connection).await?;
+        mark(&channel, &queue_of(self.start.generation())).await?;
+        next(&mut self.consumer).await
     }
 
     /// Takes events out of messages, moves the place, and lets the server send on.
