@@ -32,11 +32,13 @@ async fn masters(rest: &Rest) -> Result<Vec<Value>> {
 
 /// Waits until the masters are as wanted; the last look is in the error.
 async fn masters_are(rest: &Rest, what: &str, wanted: impl Fn(&[Value]) -> bool) -> Result<Vec<Value>> {
-    wait_for(what, DEADLINE, async || {
-        let now = masters(rest).await?;
-        Ok(wanted(&now).then_some(now))
+    let mut last = Vec::new();
+    let outcome = wait_for(what, DEADLINE, async || {
+        last = masters(rest).await?;
+        Ok(wanted(&last).then(|| last.clone()))
     })
-    .await
+    .await;
+    outcome.map_err(|error| error.context(format!("{last:?}")))
 }
 
 async fn start(gate: &mut Option<Gate>) -> Result<TestCluster> {
@@ -60,13 +62,20 @@ async fn a_master_is_drained_and_its_build_ends_with_the_config_that_it_began_wi
     let request = first.force("b", json!({})).await?;
     let build = gate.reached(&second, request).await?;
 
-    // Both tell the same config, then one gets another.
+    // Each has its own worker port in its config. With the same one both tell the same, until one gets another.
+    let files = [0, 1].map(|index: usize| cluster.masters[index].directory().join("master.cfg"));
+    let old = std::fs::read_to_string(&files[0])?;
+    std::fs::write(&files[1], &old)?;
+    cluster.masters[1].signal("HUP")?;
     masters_are(&second, "both tell their config", |now| {
         now.iter().all(|m| m["config_hash"].is_string() && m["config_hash"] == now[0]["config_hash"])
     })
     .await?;
-    ensure!(second.text("metrics").await?.contains("buildguild_configs_in_force 1"), "one version is in force");
-    std::fs::write(cluster.masters[0].directory().join("master.cfg"), farm(&gate, "new"))?;
+    wait_for("the metric says that one version is in force", DEADLINE, async || {
+        Ok(second.text("metrics").await?.contains("buildguild_configs_in_force 1").then_some(()))
+    })
+    .await?;
+    std::fs::write(&files[0], old.replace("\"old\"", "\"new\""))?;
     cluster.masters[0].signal("HUP")?;
     masters_are(&second, "the configs differ", |now| now[0]["config_hash"] != now[1]["config_hash"]).await?;
     let status = cluster_command(&cluster.masters[1], &["status"])?;
@@ -89,7 +98,9 @@ async fn a_master_is_drained_and_its_build_ends_with_the_config_that_it_began_wi
     ensure!(second.text("health/ready").await.is_ok(), "the other one stays");
     let status = cluster_command(&cluster.masters[1], &["status", "--json"])?;
     let status: Value = serde_json::from_str(&status)?;
-    ensure!(status["masters"][0]["builds"] == 1 && status["masters"][0]["workers"] == 1, "{status}");
+    let shown = status["masters"].as_array().and_then(|all| all.iter().find(|master| master["name"] == "m0"));
+    let shown = shown.context("m0 is shown")?;
+    ensure!(shown["builds"] == 1 && shown["workers"] == 1, "{status}");
 
     gate.open()?;
     cluster_command(&cluster.masters[1], &["drain", "m0", "--wait", "60"]).or_else(|error| {
