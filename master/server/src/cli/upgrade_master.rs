@@ -29,7 +29,9 @@ impl UpgradeMaster {
             let before = db.schema_state().await?;
             db.upgrade().await.context("cannot migrate the database")?;
             // As Buildbot does: what masters of the past said of themselves is of no use. One that runs says it again.
-            masters::set_all_active_long_ago(db.read()).await.context("cannot reset the masters")?;
+            db.write(|tx| async move { masters::set_all_active_long_ago(&tx).await })
+                .await
+                .context("cannot reset the masters")?;
             db.close().await;
             if !self.quiet {
                 match before {
