@@ -48,7 +48,7 @@ impl brokers::Server for RabbitMq {
     }
 
     fn kill(&mut self) {
-        self.kill();
+        self.stop();
     }
 
     fn restart(&mut self) {

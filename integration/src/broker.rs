@@ -56,7 +56,7 @@ impl TestBroker {
         }
     }
 
-    /// Kills the server with SIGKILL.
+    /// Ends the server: Redis by SIGKILL, RabbitMQ in order (see [`test_servers::RabbitMq::stop`]).
     ///
     /// # Errors
     /// If there is none.
@@ -65,7 +65,7 @@ impl TestBroker {
         match self {
             Self::Memory => {}
             Self::Redis(server) => server.kill(),
-            Self::RabbitMq(server) => server.kill(),
+            Self::RabbitMq(server) => server.stop(),
         }
         Ok(())
     }

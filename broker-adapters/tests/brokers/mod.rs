@@ -24,7 +24,7 @@ pub(crate) trait Server: Send + 'static {
     fn tls_url(&self) -> String;
     /// The URL with a password that is not right, which is `wrong-secret`.
     fn wrong_url(&self) -> String;
-    /// Kills it.
+    /// Ends it, as roughly as it can stand.
     fn kill(&mut self);
     /// Starts it again.
     fn restart(&mut self);

@@ -117,7 +117,7 @@ impl RabbitMq {
         Ok(std::fs::write(path("rabbitmq.conf"), configuration)?)
     }
 
-    /// Starts it again after [`RabbitMq::kill`], on the same port and with what it has on disk.
+    /// Starts it again after [`RabbitMq::stop`], on the same port and with what it has on disk.
     ///
     /// # Errors
     /// If it does not come up within four minutes.
@@ -140,7 +140,7 @@ impl RabbitMq {
         command.env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-noinput +S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none");
         let log = std::fs::File::create(path("server.log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let mut server = Owned::spawn(command, "KILL").context("cannot start RabbitMQ")?;
+        let mut server = Owned::spawn(command, "TERM").context("cannot start RabbitMQ")?;
         // It says so when the listeners are open, which is last.
         let ready = server.wait_until("rabbitmq-server", Duration::from_secs(240), || {
             std::fs::read_to_string(path("server.log")).is_ok_and(|log| log.contains("broker... completed"))
@@ -150,19 +150,20 @@ impl RabbitMq {
         Ok(())
     }
 
-    /// Kills it with SIGKILL.
-    pub fn kill(&mut self) {
+    /// Ends it in order. After a SIGKILL, RabbitMQ 3.10 often does not find a stream again that was made a little before:
+    /// "home node of durable queue is down or inaccessible", for ever. That is not for our tests to show.
+    pub fn stop(&mut self) {
         if let Some(server) = self.server.take() {
-            server.kill();
+            server.stop(Duration::from_secs(60));
         }
     }
 
-    /// Kills it, removes all that it has on disk, and starts it again on the same port.
+    /// Ends it, removes all that it has on disk, and starts it again on the same port.
     ///
     /// # Errors
     /// If it does not come up within four minutes.
     pub fn wipe(&mut self) -> Result<()> {
-        self.kill();
+        self.stop();
         std::fs::remove_dir_all(self.directory.path().join("data"))?;
         self.restart()
     }
