@@ -183,7 +183,7 @@ fn a_builder_in_a_dict_is_the_same_as_a_builder_config() {
 fn objects_of_loaded_files_do_not_swallow_changes() {
     let mut bundle = crate::source::FarmBundle::single(
         "master.cfg",
-        &format!("{BASE}load('x.star', 'made')\nmade.tags.append('x')\n"),
+        format!("{BASE}load('x.star', 'made')\nmade.tags.append('x')\n"),
     );
     let made = "made = util.BuilderConfig(name='m', workername='w', factory=util.BuildFactory())\n";
     bundle.files.insert("x.star".to_owned(), crate::source::Input::Text(made.to_owned()));
