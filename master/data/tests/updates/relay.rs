@@ -105,7 +105,7 @@ async fn a_long_backlog_is_drained_in_order_and_live_events_follow(test: &TestDb
     backlog.await.unwrap();
     master.bell.ring();
     until("the broker is asked", async || log.refused.load(Ordering::SeqCst) > 0).await;
-    assert!(master.bell.figures().failures > 0);
+    until("the failure is counted", async || master.bell.figures().failures > 0).await;
     log.here.store(true, Ordering::SeqCst);
     master.request().await;
     let keys = master.keys_until("buildsets/1/new").await;

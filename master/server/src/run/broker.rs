@@ -19,11 +19,19 @@ use tokio_util::sync::CancellationToken;
 /// How often the outbox is counted. A count reads the table, which is short unless the broker is away.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 
-/// The event log that the settings name, and its way to outsiders if it has one. They connect when they are first used.
+/// The broker that the settings name. Its parts connect when they are first used.
+pub(super) struct Broker {
+    /// The event log.
+    pub(super) log: Arc<dyn EventLog>,
+    /// The way to outsiders, if it has one.
+    pub(super) outside: Option<Arc<dyn Outside>>,
+}
+
+/// Opens what the settings name.
 ///
 /// # Errors
 /// If the URL or the certificates cannot be used.
-pub(super) fn open(settings: &Settings, db: &Db) -> Result<(Arc<dyn EventLog>, Option<Arc<dyn Outside>>)> {
+pub(super) fn open(settings: &Settings, db: &Db) -> Result<Broker> {
     let broker = &settings.broker;
     let mut options = BrokerOptions::new(broker.url.expose().to_owned());
     options.retained_events = broker.retained_events;
@@ -33,8 +41,9 @@ pub(super) fn open(settings: &Settings, db: &Db) -> Result<(Arc<dyn EventLog>, O
         options.authorities = Some(text);
     }
     let log =
-        broker_adapters::open(&options, Arc::new(DbGenerations::new(db.clone()))).context("broker.url: failed to");
-    Ok((log?, broker_adapters::outside(&options).context("broker.url: failed to")?))
+        broker_adapters::open(&options, Arc::new(DbGenerations::new(db.clone()))).context("broker.url: failed to")?;
+    let outside = broker_adapters::outside(&options).context("broker.url: failed to")?;
+    Ok(Broker { log, outside })
 }
 
 /// What `/metrics` says of the broker and of the outbox.

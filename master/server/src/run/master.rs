@@ -132,7 +132,7 @@ impl Parts {
         // People read through connections of their own: a crawler must not keep the engine waiting for one.
         let reading = Db::connect(&options).await.context("cannot connect to the database")?;
 
-        let (log, outside) = broker::open(settings, &db)?;
+        let broker::Broker { log, outside } = broker::open(settings, &db)?;
         let base = CancellationToken::new();
         let front = base.child_token();
         let mut tasks = JoinSet::new();
