@@ -89,7 +89,8 @@ impl MasterProcess {
     pub fn start(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "{} runs already", self.name);
         self.starts += 1;
-        let log = std::fs::File::create(self.log_file())?;
+        // Appended to, so that what a test adds is not written over.
+        let log = std::fs::OpenOptions::new().create_new(true).append(true).open(self.log_file())?;
         let child = self
             .command("start")?
             .arg("--nodaemon")
