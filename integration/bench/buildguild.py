@@ -1,13 +1,15 @@
 """Driver of the load harness for Buildguild.
 
-Variants: sqlite | postgres.
+Variants: sqlite | postgres | cluster1 | cluster2 | cluster3 (that many masters on one PostgreSQL and one Redis).
 Environment: BUILDGUILD_BIN   the `buildguild` executable (default: from PATH)
              BUILDGUILD_SEED  the `seed` example of the database crate (default: `examples/seed` beside it)
 """
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
+import time
 
 from drivers.buildbot import Postgres
 from lib import popen, terminate
@@ -19,8 +21,6 @@ c = BuildmasterConfig = {{}}
 c["title"] = "bench"
 c["buildbotURL"] = "http://127.0.0.1:{http}/"
 c["collapseRequests"] = False
-c["www"] = dict(port="tcp:{http}:interface=127.0.0.1")
-c["protocols"] = {{"msgpack_experimental_v7": {{"port": "tcp:{worker}:interface=127.0.0.1"}}}}
 c["workers"] = [worker.Worker(name, password, max_builds=None) for name, password in {workers!r}]
 c["builders"] = [
     util.BuilderConfig(
@@ -38,48 +38,72 @@ c["schedulers"] = [
 
 class Target:
     def __init__(self, variant, workdir, port_base):
-        assert variant in ("sqlite", "postgres"), variant
+        self.masters = int(variant.removeprefix("cluster")) if variant.startswith("cluster") else 1
+        assert variant in ("sqlite", "postgres") or 1 <= self.masters <= 9, variant
         self.dir, self.port = pathlib.Path(workdir), port_base
         self.label = f"buildguild/{variant}"
         self.exe = os.environ.get("BUILDGUILD_BIN") or shutil.which("buildguild")
         if not self.exe:
             raise SystemExit("buildguild not found: set BUILDGUILD_BIN or PATH")
         self.dir.mkdir(parents=True, exist_ok=True)
-        self.pg = Postgres(self.dir / "pg", port_base + 90) if variant == "postgres" else None
+        self.pg = Postgres(self.dir / "pg", port_base + 90) if variant != "sqlite" else None
+        self.redis = self._start_redis(port_base + 91) if variant.startswith("cluster") else None
         self.http = f"http://127.0.0.1:{port_base}"
-        self.proc, self.count = None, 0
+        self.procs, self.count = [], 0
 
-    def _run(self, *args):
-        subprocess.run([self.exe, *map(str, args)], check=True, stdout=subprocess.DEVNULL, env=self.env)
+    def _start_redis(self, port):
+        server = popen(["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes",
+                        "--dir", self.dir.resolve()], self.dir / "redis.log")
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                return server
+            except OSError:
+                time.sleep(0.1)
+        raise SystemExit(f"redis-server did not start, see {self.dir / 'redis.log'}")
+
+    def _environment(self, i):
+        """Settings of the i-th replica: all replicas have the same farm configuration."""
+        port = self.port + 10 * i
+        env = dict(os.environ, BUILDGUILD__DATABASE__URL=self.url, BUILDGUILD__MASTER__NAME=f"bench{i}",
+                   BUILDGUILD__WEB__LISTEN=f"127.0.0.1:{port}", BUILDGUILD__WORKER__LISTEN=f"127.0.0.1:{port + 2}")
+        if self.redis:
+            env["BUILDGUILD__BROKER__URL"] = f"redis://127.0.0.1:{self.port + 91}"
+        return env
 
     def create(self, spec):
         self.count += 1
-        self.master = self.dir / f"master{self.count}"
-        shutil.rmtree(self.master, ignore_errors=True)
+        self.dirs = [self.dir / f"master{self.count}.{i}" for i in range(self.masters)]
         # The harness's URLs name a Python driver, which is Buildbot's business.
-        url = (self.pg.newdb().replace("+psycopg2", "") if self.pg
-               else f"sqlite:///{self.master.resolve()}/state.sqlite")
-        self.env = dict(os.environ, BUILDGUILD__DATABASE__URL=url, BUILDGUILD__MASTER__NAME="bench")
-        self._run("create-master", self.master)
-        (self.master / "master.cfg").write_text(CONFIG.format(
-            http=self.port, worker=self.port + 2, force=spec["force"],
+        self.url = (self.pg.newdb().replace("+psycopg2", "") if self.pg
+                    else f"sqlite:///{self.dirs[0].resolve()}/state.sqlite")
+        config = CONFIG.format(
+            http=self.port, force=spec["force"],
             workers=[(w["name"], w["password"]) for w in spec["workers"]],
             builders=[(b["name"], b["workers"], [(s["name"], s["command"]) for s in b["steps"]])
-                      for b in spec["builders"]]))
-        self._run("upgrade-master", self.master)
+                      for b in spec["builders"]])
+        for i, path in enumerate(self.dirs):
+            shutil.rmtree(path, ignore_errors=True)
+            self._run(i, "create-master", path)
+            (path / "master.cfg").write_text(config)
+        self._run(0, "upgrade-master", self.dirs[0])
+
+    def _run(self, i, *args):
+        subprocess.run([self.exe, *map(str, args)], check=True, stdout=subprocess.DEVNULL, env=self._environment(i))
 
     def start(self):
-        self.proc = popen([self.exe, "start", "--nodaemon", self.master], self.master / "out.log",
-                          cwd=self.master, env=self.env)
-        return self.proc.pid
+        self.procs = [popen([self.exe, "start", "--nodaemon", path], path / "out.log", cwd=path,
+                            env=self._environment(i)) for i, path in enumerate(self.dirs)]
+        return self.procs[0].pid
 
     def stop(self):
-        how = terminate(self.proc, 30) if self.proc else "was not running"
-        self.proc = None
-        return how
+        how = [terminate(p, 30) for p in self.procs]
+        self.procs = []
+        return ", ".join(how) or "was not running"
 
     def close(self):
         self.stop()
+        terminate(self.redis)
         if self.pg:
             self.pg.close()
 
@@ -89,16 +113,16 @@ class Target:
 
     def seed_from(self, source):
         seed = os.environ.get("BUILDGUILD_SEED") or pathlib.Path(self.exe).parent / "examples/seed"
-        subprocess.run([str(seed), self.env["BUILDGUILD__DATABASE__URL"], "-"], stdin=source, check=True)
+        subprocess.run([str(seed), self.url, "-"], stdin=source, check=True)
 
     def master_pids(self):
-        return [self.proc.pid] if self.proc else []
+        return [p.pid for p in self.procs]
 
     def db_pids(self):
-        return [self.pg.proc.pid] if self.pg else []
+        return [p.pid for p in (self.pg and self.pg.proc, self.redis) if p]
 
     def worker_endpoints(self, protocol):
-        return [("127.0.0.1", self.port + 2)]
+        return [("127.0.0.1", self.port + 10 * i + 2) for i in range(self.masters)]
 
     def info(self):
         version = subprocess.run([self.exe, "--version"], capture_output=True, text=True).stdout.strip()

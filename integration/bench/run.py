@@ -6,6 +6,7 @@
 Added scenarios:
 
   2m  the pages' queries on 5,000 and on --page-builds builds (default 1,000,000), and PostgreSQL's plans of them
+  3c  builds of one to three masters (targets cluster1 to cluster3), their commits, and what pgbench commits there
   3r  as the harness's 3b, with fake workers that cost less than the harness's own
   4s  log ingestion from a fake worker that prints as fast as the master takes it
   4k  what a stock worker can feed into a master that throws everything away, and the same worker on this target
@@ -25,8 +26,10 @@ import fake
 import fanout
 import logs
 import pages
+import scale
 
-ADDED = {"2m": pages.pages, "3r": fake.throughput, "4s": logs.log_streamed, "4k": logs.log_feed, "5b": fanout.subscribers}
+ADDED = {"2m": pages.pages, "3c": scale.scale, "3r": fake.throughput, "4s": logs.log_streamed, "4k": logs.log_feed,
+         "5b": fanout.subscribers}
 
 if __name__ == "__main__":
     ours = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
