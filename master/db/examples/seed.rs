@@ -174,11 +174,17 @@ impl Loader {
     /// Looks up, or creates, what the build names.
     async fn name(&mut self, build: &Build) -> Result<(), Error> {
         if !self.builders.contains_key(&build.builder) {
-            let id = builders::find_id(self.db.read(), &build.builder, true).await?;
+            let id = {
+                let name = &build.builder;
+                self.db.write(|tx| async move { builders::find_id(&tx, name, true).await }).await?
+            };
             self.builders.insert(build.builder.clone(), id);
         }
         if !self.workers.contains_key(&build.worker) {
-            let id = workers::find_id(self.db.read(), &build.worker).await?;
+            let id = {
+                let name = &build.worker;
+                self.db.write(|tx| async move { workers::find_id(&tx, name).await }).await?
+            };
             self.workers.insert(build.worker.clone(), id);
         }
         if !self.stamps.contains_key(&build.sourcestamp) {

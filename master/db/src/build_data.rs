@@ -6,7 +6,7 @@ use buildguild_types::time::Timestamp;
 use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::sql::{column, execute, fetch_all, fetch_one, id};
-use crate::{DbError, params};
+use crate::{DbError, Tx, params};
 
 /// A piece of build data with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,18 +35,12 @@ fn from_row(row: &QueryResult) -> Result<BuildData, DbError> {
 ///
 /// # Errors
 /// [`DbError::Conflict`] if there is no such build.
-pub async fn set(
-    connection: &impl ConnectionTrait,
-    build: BuildId,
-    name: &str,
-    value: &[u8],
-    source: &str,
-) -> Result<(), DbError> {
+pub async fn set(tx: &Tx, build: BuildId, name: &str, value: &[u8], source: &str) -> Result<(), DbError> {
     let sql = "INSERT INTO build_data (buildid, name, value, length, source) VALUES ($1, $2, $3, $4, $5)
                ON CONFLICT (buildid, name)
                DO UPDATE SET value = excluded.value, length = excluded.length, source = excluded.source";
     let length = i64::try_from(value.len()).map_err(|_| DbError::Invalid("build data is too long".to_owned()))?;
-    execute(connection, sql, params![build, name, value.to_vec(), length, source]).await?;
+    execute(tx, sql, params![build, name, value.to_vec(), length, source]).await?;
     Ok(())
 }
 
@@ -95,7 +89,7 @@ pub async fn list_no_values(connection: &impl ConnectionTrait, build: BuildId) -
 ///
 /// # Errors
 /// What the database reported.
-pub async fn delete_old(connection: &impl ConnectionTrait, older_than: Timestamp) -> Result<u64, DbError> {
+pub async fn delete_old(tx: &Tx, older_than: Timestamp) -> Result<u64, DbError> {
     let sql = "DELETE FROM build_data WHERE buildid IN (SELECT id FROM builds WHERE complete_at < $1)";
-    execute(connection, sql, params![older_than]).await
+    execute(tx, sql, params![older_than]).await
 }

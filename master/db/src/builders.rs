@@ -201,14 +201,10 @@ pub async fn add_masters(tx: &Tx, master: MasterId, builders: &[BuilderId]) -> R
 ///
 /// # Errors
 /// What the database reported.
-pub async fn remove_masters(
-    connection: &impl ConnectionTrait,
-    master: MasterId,
-    builder: Option<BuilderId>,
-) -> Result<Vec<BuilderId>, DbError> {
+pub async fn remove_masters(tx: &Tx, master: MasterId, builder: Option<BuilderId>) -> Result<Vec<BuilderId>, DbError> {
     let sql = "DELETE FROM builder_masters WHERE masterid = $1 AND ($2 IS NULL OR builderid = $2) RETURNING builderid";
     let sql = sql.replace("$2 IS NULL", "CAST($2 AS BIGINT) IS NULL");
-    fetch_all(connection, sql, params![master, builder]).await?.iter().map(|row| id(row, "builderid")).collect()
+    fetch_all(tx, sql, params![master, builder]).await?.iter().map(|row| id(row, "builderid")).collect()
 }
 
 /// Removes the builders of masters that are not active, and returns them by master.

@@ -241,16 +241,12 @@ async fn finish(
 ///
 /// # Errors
 /// What the database reported.
-pub async fn set_priority(
-    connection: &impl ConnectionTrait,
-    requests: &[BuildRequestId],
-    priority: i64,
-) -> Result<u64, DbError> {
+pub async fn set_priority(tx: &Tx, requests: &[BuildRequestId], priority: i64) -> Result<u64, DbError> {
     let sql = format!(
         "UPDATE buildrequests SET priority = $2 WHERE id {} AND NOT complete",
-        in_list(connection.get_database_backend(), 1)
+        in_list(tx.get_database_backend(), 1)
     );
-    execute(connection, sql, params![id_list(requests), priority]).await
+    execute(tx, sql, params![id_list(requests), priority]).await
 }
 
 /// The head of a builder's queue: the unclaimed requests, by priority and then age.

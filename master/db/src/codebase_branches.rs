@@ -6,7 +6,7 @@ use buildguild_types::time::Timestamp;
 use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::sql::{column, fetch_all, fetch_one, id, maybe_id, name_hash, time};
-use crate::{DbError, params};
+use crate::{DbError, Tx, params};
 
 const SELECT: &str = "SELECT id, codebaseid, name, commitid, last_timestamp FROM codebase_branches";
 
@@ -56,7 +56,7 @@ pub async fn list(connection: &impl ConnectionTrait, codebase: CodebaseId) -> Re
 /// # Errors
 /// [`DbError::Conflict`] if the code base or the commit does not exist.
 pub async fn update(
-    connection: &impl ConnectionTrait,
+    tx: &Tx,
     codebase: CodebaseId,
     name: &str,
     commit: Option<CommitId>,
@@ -67,7 +67,7 @@ pub async fn update(
                ON CONFLICT (codebaseid, name_hash)
                DO UPDATE SET commitid = excluded.commitid, last_timestamp = excluded.last_timestamp
                RETURNING id, codebaseid, name, commitid, last_timestamp";
-    match fetch_one(connection, sql, params![codebase, name, name_hash(name), commit, last]).await? {
+    match fetch_one(tx, sql, params![codebase, name, name_hash(name), commit, last]).await? {
         Some(row) => from_row(&row),
         None => Err(DbError::NotFound("branch")),
     }

@@ -6,7 +6,7 @@ use buildguild_types::time::Timestamp;
 use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::sql::{column, fetch_all, fetch_one, id, id_list, in_list, maybe_id, time};
-use crate::{DbError, params};
+use crate::{DbError, Tx, params};
 
 /// How far back a common ancestor is looked for, as in Buildbot.
 const DEPTH: i64 = 100;
@@ -49,7 +49,7 @@ pub struct NewCommit {
 ///
 /// # Errors
 /// [`DbError::Conflict`] if the code base or the parent does not exist.
-pub async fn add(connection: &impl ConnectionTrait, commit: &NewCommit) -> Result<(CommitId, bool), DbError> {
+pub async fn add(tx: &Tx, commit: &NewCommit) -> Result<(CommitId, bool), DbError> {
     let sql = "INSERT INTO codebase_commits
                    (codebaseid, author, committer, comments, when_timestamp, revision, parent_commitid)
                VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (codebaseid, revision) DO NOTHING RETURNING id";
@@ -62,10 +62,10 @@ pub async fn add(connection: &impl ConnectionTrait, commit: &NewCommit) -> Resul
         commit.revision.as_str(),
         commit.parent,
     ];
-    if let Some(row) = fetch_one(connection, sql, values).await? {
+    if let Some(row) = fetch_one(tx, sql, values).await? {
         return Ok((id(&row, "id")?, true));
     }
-    let found = get_by_revision(connection, commit.codebase, &commit.revision).await?;
+    let found = get_by_revision(tx, commit.codebase, &commit.revision).await?;
     Ok((found.ok_or(DbError::NotFound("commit"))?.commitid, false))
 }
 

@@ -5,7 +5,7 @@ use buildguild_types::resources::Codebase;
 use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::sql::{column, execute, fetch_all, fetch_one, id, name_hash};
-use crate::{DbError, params};
+use crate::{DbError, Tx, params};
 
 const SELECT: &str = "SELECT id, projectid, name, slug FROM codebases";
 
@@ -66,12 +66,7 @@ pub async fn list(connection: &impl ConnectionTrait, project: Option<ProjectId>)
 ///
 /// # Errors
 /// [`DbError::Conflict`] if the project does not exist or has one with that name.
-pub async fn update_info(
-    connection: &impl ConnectionTrait,
-    codebase: CodebaseId,
-    project: ProjectId,
-    slug: &str,
-) -> Result<bool, DbError> {
+pub async fn update_info(tx: &Tx, codebase: CodebaseId, project: ProjectId, slug: &str) -> Result<bool, DbError> {
     let sql = "UPDATE codebases SET projectid = $2, slug = $3 WHERE id = $1 AND (projectid <> $2 OR slug <> $3)";
-    Ok(execute(connection, sql, params![codebase, project, slug]).await? > 0)
+    Ok(execute(tx, sql, params![codebase, project, slug]).await? > 0)
 }

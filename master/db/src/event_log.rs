@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use sea_orm::ConnectionTrait;
 
-use crate::outbox::OutboxRow;
 use crate::sql::{column, execute, fetch_all, fetch_one, id_list, in_list, now_sql};
 use crate::{DbError, Owner, Tx, params};
 
@@ -68,11 +67,11 @@ pub async fn keep_published(tx: &Tx, ids: &[i64], generation: &str, major: i64, 
 ///
 /// # Errors
 /// What the database reported.
-pub async fn forget_published(connection: &impl ConnectionTrait, age: Duration) -> Result<u64, DbError> {
-    let now = now_sql(connection.get_database_backend());
+pub async fn forget_published(tx: &Tx, age: Duration) -> Result<u64, DbError> {
+    let now = now_sql(tx.get_database_backend());
     let micros = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
     let sql = format!("DELETE FROM outbox_published WHERE published_at < {now} - $1");
-    execute(connection, sql, params![micros]).await
+    execute(tx, sql, params![micros]).await
 }
 
 /// The rows that were published in other generations than `generation`: the newest first, `limit` at most.
@@ -128,29 +127,6 @@ pub async fn publish_again(tx: &Tx, owner: Owner, ids: &[i64]) -> Result<u64, Db
 ///
 /// # Errors
 /// What the database reported.
-pub async fn forget_generations_before(connection: &impl ConnectionTrait, generation: &str) -> Result<u64, DbError> {
-    execute(connection, "DELETE FROM outbox_published WHERE generation <> $1", params![generation]).await
-}
-
-/// How much of an owner's waits in the outbox.
-#[derive(Clone, Debug, Default)]
-pub struct Backlog {
-    /// How many rows.
-    pub rows: i64,
-    /// The oldest of them.
-    pub oldest: Option<OutboxRow>,
-}
-
-/// What waits to be published for an owner.
-///
-/// # Errors
-/// What the database reported.
-pub async fn backlog(connection: &impl ConnectionTrait, owner: Owner) -> Result<Backlog, DbError> {
-    let sql = "SELECT count(*) AS n FROM outbox WHERE masterid = $1 AND epoch = $2";
-    let rows = match fetch_one(connection, sql, params![owner.master_id, owner.epoch]).await? {
-        Some(row) => column(&row, "n")?,
-        None => 0,
-    };
-    let oldest = crate::outbox::take_batch(connection, owner, 1).await?.pop();
-    Ok(Backlog { rows, oldest })
+pub async fn forget_generations_before(tx: &Tx, generation: &str) -> Result<u64, DbError> {
+    execute(tx, "DELETE FROM outbox_published WHERE generation <> $1", params![generation]).await
 }

@@ -54,10 +54,10 @@ pub async fn acquire(tx: &Tx, lease: Lease<'_>, owner: Owner) -> Result<bool, Db
 ///
 /// # Errors
 /// What the database reported.
-pub async fn release(connection: &impl ConnectionTrait, lease: Lease<'_>, owner: Owner) -> Result<(), DbError> {
+pub async fn release(tx: &Tx, lease: Lease<'_>, owner: Owner) -> Result<(), DbError> {
     let (table, key, value) = lease.table();
     let sql = format!("DELETE FROM {table} WHERE {key} = $1 AND masterid = $2 AND epoch = $3");
-    execute(connection, sql, vec![value, owner.master_id.param(), owner.epoch.param()]).await?;
+    execute(tx, sql, vec![value, owner.master_id.param(), owner.epoch.param()]).await?;
     Ok(())
 }
 

@@ -98,8 +98,8 @@ pub async fn is_free(connection: &impl ConnectionTrait, waiter: &str, wanted: &[
 ///
 /// # Errors
 /// What the database reported.
-pub async fn release(connection: &impl ConnectionTrait, waiter: &str) -> Result<(), DbError> {
-    execute(connection, "DELETE FROM lock_places WHERE waiter = $1", params![waiter]).await?;
+pub async fn release(tx: &Tx, waiter: &str) -> Result<(), DbError> {
+    execute(tx, "DELETE FROM lock_places WHERE waiter = $1", params![waiter]).await?;
     Ok(())
 }
 
@@ -107,8 +107,8 @@ pub async fn release(connection: &impl ConnectionTrait, waiter: &str) -> Result<
 ///
 /// # Errors
 /// What the database reported.
-pub async fn release_build(connection: &impl ConnectionTrait, build: BuildId) -> Result<(), DbError> {
-    execute(connection, "DELETE FROM lock_places WHERE buildid = $1", params![build]).await?;
+pub async fn release_build(tx: &Tx, build: BuildId) -> Result<(), DbError> {
+    execute(tx, "DELETE FROM lock_places WHERE buildid = $1", params![build]).await?;
     Ok(())
 }
 
@@ -116,8 +116,8 @@ pub async fn release_build(connection: &impl ConnectionTrait, build: BuildId) ->
 ///
 /// # Errors
 /// What the database reported.
-pub async fn release_orphans(connection: &impl ConnectionTrait) -> Result<u64, DbError> {
-    execute(connection, format!("DELETE FROM lock_places WHERE {DEAD}"), params![]).await
+pub async fn release_orphans(tx: &Tx) -> Result<u64, DbError> {
+    execute(tx, format!("DELETE FROM lock_places WHERE {DEAD}"), params![]).await
 }
 
 /// Queues are judged by one transaction at a time. SQLite has one writer anyway.

@@ -16,7 +16,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 pub use chunks::{CHUNK_BYTES, Chunk, Prepared};
 pub use codec::Compression;
 pub use compress::compress;
-pub use read::{Piece, chunks_between, lines, next_chunks};
+pub use read::{CHUNKS_AT_ONCE, Piece, lines, next_chunks};
 
 use crate::sql::{column, execute, fetch_all, fetch_one, id};
 use crate::{DbError, Tx, params};

@@ -114,12 +114,12 @@ pub struct Report {
 ///
 /// # Errors
 /// [`DbError::EpochEnded`] if it has been declared dead.
-pub async fn report(connection: &impl ConnectionTrait, owner: Owner, report: &Report) -> Result<(), DbError> {
+pub async fn report(tx: &Tx, owner: Owner, report: &Report) -> Result<(), DbError> {
     let sql = format!(
         "UPDATE masters SET checkins = checkins + 1, last_active = {}, config_hash = $3, version = $4, outbox_depth = $5,
                 outbox_since = $6
          WHERE id = $1 AND epoch = $2 AND active",
-        now_sql(connection.get_database_backend())
+        now_sql(tx.get_database_backend())
     );
     let values = params![
         owner.master_id,
@@ -129,7 +129,7 @@ pub async fn report(connection: &impl ConnectionTrait, owner: Owner, report: &Re
         report.outbox_depth,
         report.outbox_since
     ];
-    match execute(connection, sql, values).await? {
+    match execute(tx, sql, values).await? {
         0 => Err(DbError::EpochEnded),
         _ => Ok(()),
     }
@@ -142,21 +142,6 @@ pub async fn report(connection: &impl ConnectionTrait, owner: Owner, report: &Re
 pub async fn configs_in_force(connection: &impl ConnectionTrait) -> Result<Vec<String>, DbError> {
     let sql = "SELECT DISTINCT config_hash FROM masters WHERE active AND config_hash IS NOT NULL ORDER BY config_hash";
     fetch_all(connection, sql, vec![]).await?.iter().map(|row| column(row, "config_hash")).collect()
-}
-
-/// Advances the counter of a living process.
-///
-/// # Errors
-/// [`DbError::EpochEnded`] if it has been declared dead.
-pub async fn check_in(connection: &impl ConnectionTrait, owner: Owner) -> Result<(), DbError> {
-    let sql = format!(
-        "UPDATE masters SET checkins = checkins + 1, last_active = {} WHERE id = $1 AND epoch = $2 AND active",
-        now_sql(connection.get_database_backend())
-    );
-    match execute(connection, sql, params![owner.master_id, owner.epoch]).await? {
-        0 => Err(DbError::EpochEnded),
-        _ => Ok(()),
-    }
 }
 
 /// The life signs of all masters.
@@ -246,7 +231,7 @@ pub async fn list(connection: &impl ConnectionTrait) -> Result<Vec<Master>, DbEr
 ///
 /// # Errors
 /// What the database reported.
-pub async fn set_all_active_long_ago(connection: &impl ConnectionTrait) -> Result<(), DbError> {
-    execute(connection, "UPDATE masters SET last_active = 0", vec![]).await?;
+pub async fn set_all_active_long_ago(tx: &Tx) -> Result<(), DbError> {
+    execute(tx, "UPDATE masters SET last_active = 0", vec![]).await?;
     Ok(())
 }

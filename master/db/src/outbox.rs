@@ -59,9 +59,9 @@ pub async fn take_batch(
 ///
 /// # Errors
 /// What the database reported.
-pub async fn delete(connection: &impl ConnectionTrait, ids: &[i64]) -> Result<u64, DbError> {
-    let sql = format!("DELETE FROM outbox WHERE id {}", in_list(connection.get_database_backend(), 1));
-    execute(connection, sql, params![id_list(ids)]).await
+pub async fn delete(tx: &Tx, ids: &[i64]) -> Result<u64, DbError> {
+    let sql = format!("DELETE FROM outbox WHERE id {}", in_list(tx.get_database_backend(), 1));
+    execute(tx, sql, params![id_list(ids)]).await
 }
 
 /// Hands the rows of an epoch that has ended to a living owner. They keep their ids and so come before anything that

@@ -5,7 +5,7 @@ use buildguild_types::resources::Project;
 use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::sql::{column, execute, fetch_all, fetch_one, id, name_hash};
-use crate::{DbError, params};
+use crate::{DbError, Tx, params};
 
 const SELECT: &str = "SELECT p.id AS projectid, p.name AS name, p.slug AS slug, p.description AS description,
     p.description_format AS description_format, p.description_html AS description_html FROM projects p";
@@ -88,11 +88,7 @@ pub async fn list_active(connection: &impl ConnectionTrait) -> Result<Vec<Projec
 ///
 /// # Errors
 /// What the database reported.
-pub async fn update_info(
-    connection: &impl ConnectionTrait,
-    project: ProjectId,
-    info: &ProjectInfo,
-) -> Result<bool, DbError> {
+pub async fn update_info(tx: &Tx, project: ProjectId, info: &ProjectInfo) -> Result<bool, DbError> {
     let sql = "UPDATE projects SET slug = $2, description = $3, description_format = $4, description_html = $5
                WHERE id = $1 AND (slug <> $2 OR description IS DISTINCT FROM $3
                    OR description_format IS DISTINCT FROM $4 OR description_html IS DISTINCT FROM $5)";
@@ -103,5 +99,5 @@ pub async fn update_info(
         info.description_format.clone(),
         info.description_html.clone(),
     ];
-    Ok(execute(connection, sql, values).await? > 0)
+    Ok(execute(tx, sql, values).await? > 0)
 }

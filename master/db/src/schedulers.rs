@@ -48,13 +48,13 @@ pub async fn find_id(connection: &impl ConnectionTrait, name: &str) -> Result<Sc
 ///
 /// # Errors
 /// [`DbError::NotFound`] if there is no such scheduler.
-pub async fn enable(connection: &impl ConnectionTrait, scheduler: SchedulerId, enabled: bool) -> Result<bool, DbError> {
+pub async fn enable(tx: &Tx, scheduler: SchedulerId, enabled: bool) -> Result<bool, DbError> {
     let sql = "UPDATE schedulers SET enabled = $2 WHERE id = $1 AND enabled <> $2";
-    if execute(connection, sql, params![scheduler, enabled]).await? > 0 {
+    if execute(tx, sql, params![scheduler, enabled]).await? > 0 {
         return Ok(true);
     }
     let sql = "SELECT id FROM schedulers WHERE id = $1";
-    fetch_one(connection, sql, params![scheduler]).await?.map(|_| false).ok_or(DbError::NotFound("scheduler"))
+    fetch_one(tx, sql, params![scheduler]).await?.map(|_| false).ok_or(DbError::NotFound("scheduler"))
 }
 
 /// Gives a scheduler to a master, or takes it from whichever has it.
@@ -86,25 +86,21 @@ pub async fn master(connection: &impl ConnectionTrait, scheduler: SchedulerId) -
 ///
 /// # Errors
 /// [`DbError::Conflict`] if the scheduler or a change does not exist.
-pub async fn classify(
-    connection: &impl ConnectionTrait,
-    scheduler: SchedulerId,
-    changes: &[(ChangeId, bool)],
-) -> Result<(), DbError> {
+pub async fn classify(tx: &Tx, scheduler: SchedulerId, changes: &[(ChangeId, bool)]) -> Result<(), DbError> {
     if changes.is_empty() {
         return Ok(());
     }
     // The last word on a change is the one to keep; one statement must not touch a row twice.
     let last: BTreeMap<i64, bool> = changes.iter().map(|(change, important)| (change.get(), *important)).collect();
     let rows: Vec<(i64, bool)> = last.into_iter().collect();
-    let (cells, from) = rows_of(connection.get_database_backend(), 2, &[Cell::Int, Cell::Bool]);
+    let (cells, from) = rows_of(tx.get_database_backend(), 2, &[Cell::Int, Cell::Bool]);
     let sql = format!(
         "INSERT INTO scheduler_changes (schedulerid, changeid, important)
          SELECT $1, {}, {} FROM {from} WHERE true
          ON CONFLICT (schedulerid, changeid) DO UPDATE SET important = excluded.important",
         cells[0], cells[1]
     );
-    execute(connection, sql, params![scheduler, crate::builders::json(&rows)?]).await?;
+    execute(tx, sql, params![scheduler, crate::builders::json(&rows)?]).await?;
     Ok(())
 }
 
@@ -113,13 +109,13 @@ pub async fn classify(
 /// # Errors
 /// What the database reported.
 pub async fn flush_classifications(
-    connection: &impl ConnectionTrait,
+    tx: &Tx,
     scheduler: SchedulerId,
     less_than: Option<ChangeId>,
 ) -> Result<u64, DbError> {
     let sql = "DELETE FROM scheduler_changes
                WHERE schedulerid = $1 AND (CAST($2 AS BIGINT) IS NULL OR changeid < $2)";
-    execute(connection, sql, params![scheduler, less_than]).await
+    execute(tx, sql, params![scheduler, less_than]).await
 }
 
 /// The changes that a scheduler has yet to deal with, by id, and whether each is important.

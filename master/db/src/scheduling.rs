@@ -11,16 +11,12 @@ use crate::{DbError, Tx, params, sourcestamps};
 ///
 /// # Errors
 /// What the database reported.
-pub async fn forget_classifications(
-    connection: &impl ConnectionTrait,
-    scheduler: SchedulerId,
-    changes: &[ChangeId],
-) -> Result<u64, DbError> {
+pub async fn forget_classifications(tx: &Tx, scheduler: SchedulerId, changes: &[ChangeId]) -> Result<u64, DbError> {
     let sql = format!(
         "DELETE FROM scheduler_changes WHERE schedulerid = $1 AND changeid {}",
-        in_list(connection.get_database_backend(), 2)
+        in_list(tx.get_database_backend(), 2)
     );
-    execute(connection, sql, params![scheduler, id_list(changes)]).await
+    execute(tx, sql, params![scheduler, id_list(changes)]).await
 }
 
 /// Whether a scheduler may start builds. One that does not exist may not.

@@ -5,7 +5,7 @@ use sea_orm::ConnectionTrait;
 use serde_json::Value;
 
 use crate::sql::{column, execute, fetch_one, id};
-use crate::{DbError, params};
+use crate::{DbError, Tx, params};
 
 /// The id of an object, by name and class; added if there is none.
 ///
@@ -39,15 +39,10 @@ pub async fn get(connection: &impl ConnectionTrait, object: ObjectId, name: &str
 ///
 /// # Errors
 /// [`DbError::Conflict`] if there is no such object.
-pub async fn set(
-    connection: &impl ConnectionTrait,
-    object: ObjectId,
-    name: &str,
-    value: &Value,
-) -> Result<(), DbError> {
+pub async fn set(tx: &Tx, object: ObjectId, name: &str, value: &Value) -> Result<(), DbError> {
     let sql = "INSERT INTO object_state (objectid, name, value_json) VALUES ($1, $2, $3)
                ON CONFLICT (objectid, name) DO UPDATE SET value_json = excluded.value_json";
-    execute(connection, sql, params![object, name, value.to_string()]).await?;
+    execute(tx, sql, params![object, name, value.to_string()]).await?;
     Ok(())
 }
 
@@ -55,14 +50,9 @@ pub async fn set(
 ///
 /// # Errors
 /// As for [`get`] and [`set`].
-pub async fn atomic_create(
-    connection: &impl ConnectionTrait,
-    object: ObjectId,
-    name: &str,
-    value: &Value,
-) -> Result<Value, DbError> {
+pub async fn atomic_create(tx: &Tx, object: ObjectId, name: &str, value: &Value) -> Result<Value, DbError> {
     let sql = "INSERT INTO object_state (objectid, name, value_json) VALUES ($1, $2, $3)
                ON CONFLICT (objectid, name) DO NOTHING";
-    execute(connection, sql, params![object, name, value.to_string()]).await?;
-    get(connection, object, name).await?.ok_or(DbError::NotFound("state"))
+    execute(tx, sql, params![object, name, value.to_string()]).await?;
+    get(tx, object, name).await?.ok_or(DbError::NotFound("state"))
 }

@@ -5,7 +5,7 @@ use buildguild_types::resources::TestResultSet;
 use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::sql::{column, execute, fetch_all, fetch_one, id, id_list, in_list};
-use crate::{DbError, params};
+use crate::{DbError, Tx, params};
 
 const COLUMNS: &str = "ts.id AS id, ts.builderid AS builderid, ts.buildid AS buildid, ts.stepid AS stepid,
     ts.description AS description, ts.category AS category, ts.value_unit AS value_unit,
@@ -47,7 +47,7 @@ pub struct NewTestResultSet {
 ///
 /// # Errors
 /// [`DbError::Conflict`] if the builder, the build or the step does not exist.
-pub async fn add(connection: &impl ConnectionTrait, set: &NewTestResultSet) -> Result<TestResultSetId, DbError> {
+pub async fn add(tx: &Tx, set: &NewTestResultSet) -> Result<TestResultSetId, DbError> {
     let sql = "INSERT INTO test_result_sets (builderid, buildid, stepid, description, category, value_unit)
                VALUES ($1, $2, $3, $4, $5, $6) RETURNING id";
     let values = params![
@@ -58,7 +58,7 @@ pub async fn add(connection: &impl ConnectionTrait, set: &NewTestResultSet) -> R
         set.category.as_str(),
         set.value_unit.as_str(),
     ];
-    match fetch_one(connection, sql, values).await? {
+    match fetch_one(tx, sql, values).await? {
         Some(row) => id(&row, "id"),
         None => Err(DbError::NotFound("test result set")),
     }
@@ -128,17 +128,17 @@ pub async fn list_for_commits(
 /// # Errors
 /// [`DbError::AlreadyComplete`], or [`DbError::NotFound`].
 pub async fn complete(
-    connection: &impl ConnectionTrait,
+    tx: &Tx,
     set: TestResultSetId,
     tests_passed: Option<i64>,
     tests_failed: Option<i64>,
 ) -> Result<(), DbError> {
     let sql = "UPDATE test_result_sets SET complete = TRUE, tests_passed = $2, tests_failed = $3
                WHERE id = $1 AND NOT complete";
-    if execute(connection, sql, params![set, tests_passed, tests_failed]).await? > 0 {
+    if execute(tx, sql, params![set, tests_passed, tests_failed]).await? > 0 {
         return Ok(());
     }
-    match get(connection, set).await? {
+    match get(tx, set).await? {
         Some(_) => Err(DbError::AlreadyComplete),
         None => Err(DbError::NotFound("test result set")),
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::builders::json;
 use crate::sql::{Cell, column, execute, fetch_all, fetch_one, id, rows_of};
-use crate::{DbError, params};
+use crate::{DbError, Tx, params};
 
 /// Results of one insert. A step may report a hundred thousand.
 const BATCH: usize = 1_000;
@@ -50,24 +50,19 @@ pub struct NewTestResult {
 ///
 /// # Errors
 /// [`DbError::Invalid`] if a result has neither a name nor a file; [`DbError::Conflict`] if the set does not exist.
-pub async fn add(
-    connection: &impl ConnectionTrait,
-    builder: BuilderId,
-    set: TestResultSetId,
-    results: &[NewTestResult],
-) -> Result<(), DbError> {
+pub async fn add(tx: &Tx, builder: BuilderId, set: TestResultSetId, results: &[NewTestResult]) -> Result<(), DbError> {
     if results.iter().any(|result| result.test_name.is_none() && result.test_code_path.is_none()) {
         return Err(DbError::Invalid("a test result needs a test name or a code path".to_owned()));
     }
     for results in results.chunks(BATCH) {
         let names = results.iter().filter_map(|result| result.test_name.as_deref());
-        intern(connection, builder, "test_names", "name", names).await?;
+        intern(tx, builder, "test_names", "name", names).await?;
         let paths = results.iter().filter_map(|result| result.test_code_path.as_deref());
-        intern(connection, builder, "test_code_paths", "path", paths).await?;
+        intern(tx, builder, "test_code_paths", "path", paths).await?;
         let rows: Vec<_> =
             results.iter().map(|r| (&r.test_name, &r.test_code_path, r.line, r.duration_ns, &r.value)).collect();
         let cells = [Cell::Text, Cell::Text, Cell::Int, Cell::Int, Cell::Text];
-        let (cells, from) = rows_of(connection.get_database_backend(), 3, &cells);
+        let (cells, from) = rows_of(tx.get_database_backend(), 3, &cells);
         let sql = format!(
             "INSERT INTO test_results
                  (builderid, test_result_setid, test_nameid, test_code_pathid, line, duration_ns, value)
@@ -77,7 +72,7 @@ pub async fn add(
              ORDER BY e.key",
             cells[2], cells[3], cells[4], cells[0], cells[1]
         );
-        execute(connection, sql, params![builder, set, json(&rows)?]).await?;
+        execute(tx, sql, params![builder, set, json(&rows)?]).await?;
     }
     Ok(())
 }

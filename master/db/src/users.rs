@@ -116,18 +116,18 @@ pub async fn list(connection: &impl ConnectionTrait) -> Result<Vec<User>, DbErro
 ///
 /// # Errors
 /// [`DbError::NotFound`], or [`DbError::Conflict`] if another user has the identifier, the name or the attribute.
-pub async fn update(connection: &impl ConnectionTrait, user: UserId, update: &UserUpdate) -> Result<(), DbError> {
+pub async fn update(tx: &Tx, user: UserId, update: &UserUpdate) -> Result<(), DbError> {
     let (username, password) = update.login.clone().unzip();
     let sql = "UPDATE users SET identifier = COALESCE($2, identifier), bb_username = COALESCE($3, bb_username),
                    bb_password = COALESCE($4, bb_password) WHERE uid = $1";
     let values = params![user, update.identifier.clone(), username, password];
-    if execute(connection, sql, values).await? == 0 {
+    if execute(tx, sql, values).await? == 0 {
         return Err(DbError::NotFound("user"));
     }
     if let Some((attr_type, attr_data)) = &update.attribute {
         let sql = "INSERT INTO users_info (uid, attr_type, attr_data) VALUES ($1, $2, $3)
                    ON CONFLICT (uid, attr_type) DO UPDATE SET attr_data = excluded.attr_data";
-        execute(connection, sql, params![user, attr_type, attr_data]).await?;
+        execute(tx, sql, params![user, attr_type, attr_data]).await?;
     }
     Ok(())
 }
@@ -136,8 +136,8 @@ pub async fn update(connection: &impl ConnectionTrait, user: UserId, update: &Us
 ///
 /// # Errors
 /// What the database reported.
-pub async fn remove(connection: &impl ConnectionTrait, user: UserId) -> Result<bool, DbError> {
-    Ok(execute(connection, "DELETE FROM users WHERE uid = $1", params![user]).await? > 0)
+pub async fn remove(tx: &Tx, user: UserId) -> Result<bool, DbError> {
+    Ok(execute(tx, "DELETE FROM users WHERE uid = $1", params![user]).await? > 0)
 }
 
 async fn with_attributes(connection: &impl ConnectionTrait, row: Option<QueryResult>) -> Result<Option<User>, DbError> {

@@ -6,7 +6,7 @@ use buildguild_types::time::Timestamp;
 use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::sql::{column, execute, fetch_all, fetch_one, id_list, in_list, time};
-use crate::{DbError, params};
+use crate::{DbError, Tx, params};
 
 /// What is wished for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,16 +82,10 @@ fn from_row(row: &QueryResult) -> Result<Option<Wish>, DbError> {
 ///
 /// # Errors
 /// What the database reported.
-pub async fn add(
-    connection: &impl ConnectionTrait,
-    kind: WishKind,
-    target: i64,
-    reason: Option<&str>,
-    now: Timestamp,
-) -> Result<bool, DbError> {
+pub async fn add(tx: &Tx, kind: WishKind, target: i64, reason: Option<&str>, now: Timestamp) -> Result<bool, DbError> {
     let sql = "INSERT INTO wishes (kind, target, reason, created_at) VALUES ($1, $2, $3, $4)
                ON CONFLICT (kind, target) DO NOTHING";
-    Ok(execute(connection, sql, params![kind.name(), target, reason, now]).await? == 1)
+    Ok(execute(tx, sql, params![kind.name(), target, reason, now]).await? == 1)
 }
 
 /// The wish of this kind for this target.
@@ -116,11 +110,11 @@ pub async fn list(connection: &impl ConnectionTrait) -> Result<Vec<Wish>, DbErro
 ///
 /// # Errors
 /// What the database reported.
-pub async fn remove(connection: &impl ConnectionTrait, kinds: &[WishKind], target: i64) -> Result<u64, DbError> {
+pub async fn remove(tx: &Tx, kinds: &[WishKind], target: i64) -> Result<u64, DbError> {
     let mut removed = 0;
     for kind in kinds {
         let sql = "DELETE FROM wishes WHERE kind = $1 AND target = $2";
-        removed += execute(connection, sql, params![kind.name(), target]).await?;
+        removed += execute(tx, sql, params![kind.name(), target]).await?;
     }
     Ok(removed)
 }
@@ -129,47 +123,42 @@ pub async fn remove(connection: &impl ConnectionTrait, kinds: &[WishKind], targe
 ///
 /// # Errors
 /// What the database reported.
-pub async fn remove_for(connection: &impl ConnectionTrait, kind: WishKind, targets: &[i64]) -> Result<u64, DbError> {
+pub async fn remove_for(tx: &Tx, kind: WishKind, targets: &[i64]) -> Result<u64, DbError> {
     if targets.is_empty() {
         return Ok(0);
     }
-    let sql =
-        format!("DELETE FROM wishes WHERE kind = $1 AND target {}", in_list(connection.get_database_backend(), 2));
-    execute(connection, sql, params![kind.name(), id_list(targets)]).await
+    let sql = format!("DELETE FROM wishes WHERE kind = $1 AND target {}", in_list(tx.get_database_backend(), 2));
+    execute(tx, sql, params![kind.name(), id_list(targets)]).await
 }
 
 /// Removes the wishes about a build that has ended, and about its request.
 ///
 /// # Errors
 /// What the database reported.
-pub async fn remove_of_build(
-    connection: &impl ConnectionTrait,
-    build: BuildId,
-    request: BuildRequestId,
-) -> Result<u64, DbError> {
+pub async fn remove_of_build(tx: &Tx, build: BuildId, request: BuildRequestId) -> Result<u64, DbError> {
     let sql = "DELETE FROM wishes WHERE (kind = 'build.stop' AND target = $1)
                OR (kind = 'buildrequest.cancel' AND target = $2)";
-    execute(connection, sql, params![build, request]).await
+    execute(tx, sql, params![build, request]).await
 }
 
 /// Removes wishes by their ids.
 ///
 /// # Errors
 /// What the database reported.
-pub async fn remove_many(connection: &impl ConnectionTrait, wishes: &[i64]) -> Result<u64, DbError> {
-    let sql = format!("DELETE FROM wishes WHERE id {}", in_list(connection.get_database_backend(), 1));
-    execute(connection, sql, params![id_list(wishes)]).await
+pub async fn remove_many(tx: &Tx, wishes: &[i64]) -> Result<u64, DbError> {
+    let sql = format!("DELETE FROM wishes WHERE id {}", in_list(tx.get_database_backend(), 1));
+    execute(tx, sql, params![id_list(wishes)]).await
 }
 
 /// Removes wishes to stop builds that have ended and to cancel requests that are complete.
 ///
 /// # Errors
 /// What the database reported.
-pub async fn remove_settled(connection: &impl ConnectionTrait) -> Result<u64, DbError> {
+pub async fn remove_settled(tx: &Tx) -> Result<u64, DbError> {
     let sql = "DELETE FROM wishes WHERE
         (kind = 'build.stop'
             AND NOT EXISTS (SELECT 1 FROM builds b WHERE b.id = wishes.target AND b.complete_at IS NULL))
         OR (kind = 'buildrequest.cancel'
             AND NOT EXISTS (SELECT 1 FROM buildrequests r WHERE r.id = wishes.target AND NOT r.complete))";
-    execute(connection, sql, vec![]).await
+    execute(tx, sql, vec![]).await
 }

@@ -188,10 +188,10 @@ pub async fn connected(
 ///
 /// # Errors
 /// What the database reported.
-pub async fn disconnected(connection: &impl ConnectionTrait, session: &Session) -> Result<bool, DbError> {
+pub async fn disconnected(tx: &Tx, session: &Session) -> Result<bool, DbError> {
     let sql = "DELETE FROM connected_workers WHERE workerid = $1 AND masterid = $2 AND epoch = $3 AND session = $4";
     let values = params![session.worker, session.owner.master_id, session.owner.epoch, &session.session];
-    Ok(execute(connection, sql, values).await? == 1)
+    Ok(execute(tx, sql, values).await? == 1)
 }
 
 /// The worker's session.
@@ -229,28 +229,19 @@ pub async fn disconnect_orphans(tx: &Tx) -> Result<Vec<WorkerId>, DbError> {
 ///
 /// # Errors
 /// What the database reported.
-pub async fn set_paused(
-    connection: &impl ConnectionTrait,
-    worker: WorkerId,
-    paused: bool,
-    reason: Option<&str>,
-) -> Result<bool, DbError> {
+pub async fn set_paused(tx: &Tx, worker: WorkerId, paused: bool, reason: Option<&str>) -> Result<bool, DbError> {
     let sql = "UPDATE workers SET paused = $2, pause_reason = $3
                WHERE id = $1 AND (paused <> $2 OR pause_reason IS DISTINCT FROM $3)";
-    Ok(execute(connection, sql, params![worker, paused, reason]).await? == 1)
+    Ok(execute(tx, sql, params![worker, paused, reason]).await? == 1)
 }
 
 /// Sets whether a worker leaves when its builds are done. Returns whether anything changed.
 ///
 /// # Errors
 /// What the database reported.
-pub async fn set_graceful(
-    connection: &impl ConnectionTrait,
-    worker: WorkerId,
-    graceful: bool,
-) -> Result<bool, DbError> {
+pub async fn set_graceful(tx: &Tx, worker: WorkerId, graceful: bool) -> Result<bool, DbError> {
     let sql = "UPDATE workers SET graceful = $2 WHERE id = $1 AND graceful <> $2";
-    Ok(execute(connection, sql, params![worker, graceful]).await? == 1)
+    Ok(execute(tx, sql, params![worker, graceful]).await? == 1)
 }
 
 /// A worker, with all its links.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use buildguild_db::logs::{self, Piece};
+use buildguild_db::logs;
 use buildguild_db::query::{self, LogRef, Scope, resources};
 use buildguild_db::{Db, origins};
 use buildguild_types::ids::LogId;
@@ -13,9 +13,6 @@ use serde_json::{Map, Value, json};
 
 use crate::error::DataError;
 use crate::reply::{Raw, Reply};
-
-/// Chunks read at once while streaming: at most 64 KiB each, so a download holds half a mebibyte.
-const CHUNKS_AT_ONCE: i64 = 8;
 
 /// The most text of one answer by line. A log may be larger than memory; whoever wants all of it downloads it.
 const MAX_CONTENT_BYTES: usize = 32 << 20;
@@ -56,19 +53,7 @@ pub(super) async fn contents(db: &Db, log: LogRef, spec: &ResultSpec) -> Result<
         Some(limit) => first.saturating_add(i64::try_from(limit).unwrap_or(i64::MAX)),
         None => i64::MAX,
     };
-    let mut content = String::new();
-    let mut line = first;
-    while line < end && content.len() < MAX_CONTENT_BYTES {
-        let pieces = logs::chunks_between(db.read(), id, line, end - 1, CHUNKS_AT_ONCE).await?;
-        let Some(last) = pieces.last() else { break };
-        let next = last.last_line.saturating_add(1);
-        for piece in &pieces {
-            if piece.first_line < end {
-                content.push_str(lines_of(piece, line, end));
-            }
-        }
-        line = next;
-    }
+    let content = logs::lines(db.read(), id, first, end.saturating_sub(1), MAX_CONTENT_BYTES).await?;
     // A log that has such lines exists; only one without them has to be asked for.
     if content.is_empty() && matches!(log, LogRef::Id(_)) && find(db, log).await?.is_none() {
         return Ok(None);
@@ -81,25 +66,6 @@ pub(super) async fn contents(db: &Db, log: LogRef, spec: &ResultSpec) -> Result<
     .into_iter()
     .collect();
     super::one_in_memory(&resources::LOG_CHUNKS, item, spec).map(Some)
-}
-
-/// The part of a piece from line `from` up to, without, line `end`.
-fn lines_of(piece: &Piece, from: i64, end: i64) -> &str {
-    let skip = usize::try_from(from.saturating_sub(piece.first_line)).unwrap_or(0);
-    let text = piece.content.get(offset_of_line(&piece.content, skip)..).unwrap_or_default();
-    if end > piece.last_line {
-        return text;
-    }
-    let keep = usize::try_from(end - piece.first_line.max(from)).unwrap_or(0);
-    text.get(..offset_of_line(text, keep)).unwrap_or_default()
-}
-
-/// Where line `line` begins; the end if there are fewer.
-fn offset_of_line(text: &str, line: usize) -> usize {
-    match line {
-        0 => 0,
-        _ => text.match_indices('\n').nth(line - 1).map_or(text.len(), |(at, _)| at + 1),
-    }
 }
 
 /// A log as a download, or to be shown in place; `None` if there is no such log.
@@ -140,7 +106,7 @@ fn body(db: Db, log: LogId, head: Option<Bytes>, strip: bool) -> BoxStream<'stat
                 return Ok(Some((bytes, at)));
             }
             let Some(line) = at.line else { return Ok(None) };
-            let pieces = logs::next_chunks(at.db.read(), at.log, line, CHUNKS_AT_ONCE).await?;
+            let pieces = logs::next_chunks(at.db.read(), at.log, line, logs::CHUNKS_AT_ONCE).await?;
             at.line = pieces.last().map(|piece| piece.last_line.saturating_add(1));
             for piece in pieces {
                 let text = if at.strip { without_channels(&piece.content) } else { piece.content };
@@ -171,15 +137,5 @@ mod tests {
     #[test]
     fn channels_are_cut_off_each_line() {
         assert_eq!(without_channels("hmake\nooñe\ne\no two\n"), "make\noñe\n\n two\n");
-    }
-
-    #[test]
-    fn lines_are_cut_out_of_a_piece() {
-        let piece = Piece { first_line: 10, last_line: 13, content: "a\nb\nc\nd\n".to_owned() };
-        assert_eq!(lines_of(&piece, 0, i64::MAX), "a\nb\nc\nd\n");
-        assert_eq!(lines_of(&piece, 11, i64::MAX), "b\nc\nd\n");
-        assert_eq!(lines_of(&piece, 11, 13), "b\nc\n");
-        assert_eq!(lines_of(&piece, 0, 12), "a\nb\n");
-        assert_eq!(lines_of(&piece, 13, 14), "d\n");
     }
 }

@@ -1,6 +1,6 @@
 //! Logs by line and as downloads, and the values of build data.
 
-use buildguild_data::{Raw, Reader, Reply};
+use buildguild_data::{ErrorKind, Raw, Reader, Reply};
 use buildguild_db::on_both_databases;
 use buildguild_db::test_support::TestDb;
 use buildguild_types::spec::ResultSpec;
@@ -37,6 +37,8 @@ async fn lines_are_read_by_number(test: &TestDb) {
     let tail = lines(&reader, "logs/1/contents", Some(4_999), None).await;
     assert_eq!(tail["content"], json!("hprogram finished with exit code 0\n"));
     assert_eq!(lines(&reader, "logs/4/contents", None, None).await["content"], json!(""));
+    let missing = get_with(&reader, "logs/999/contents", &ResultSpec::default()).await;
+    assert!(missing.is_err_and(|error| error.kind() == ErrorKind::NotFound), "no log is not an empty log");
 }
 
 async fn download(reader: &Reader, path: &str) -> (Raw, Vec<u8>) {

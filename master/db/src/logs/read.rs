@@ -18,6 +18,18 @@ pub struct Piece {
     pub content: String,
 }
 
+impl Piece {
+    /// Its part of the lines `first` to `last`, both included.
+    fn between(&self, first: i64, last: i64) -> &str {
+        let skip = usize::try_from(first.saturating_sub(self.first_line)).unwrap_or(0);
+        let keep = usize::try_from(last.min(self.last_line) - self.first_line + 1).unwrap_or(0);
+        self.content.get(offset_of(&self.content, skip)..offset_of(&self.content, keep)).unwrap_or_default()
+    }
+}
+
+/// Chunks read at once: at most 64 KiB each, so reading a log of any size takes half a mebibyte.
+pub const CHUNKS_AT_ONCE: i64 = 8;
+
 /// At most `limit` chunks, from the one that holds `line` on: for streaming a log of any size. The first piece may
 /// begin before `line`; go on with the last piece's `last_line + 1`. No pieces: there is nothing at or after `line`.
 ///
@@ -32,32 +44,27 @@ pub async fn next_chunks(
     pieces(connection, log, line, i64::MAX, limit).await
 }
 
-/// As [`next_chunks`], without the chunks after line `last`.
+/// Lines `first` to `last`, both included (to the end if `last` is beyond it), but no more than the chunk with which they
+/// reach `max_bytes`.
 ///
 /// # Errors
 /// What the database reported.
-pub async fn chunks_between(
+pub async fn lines(
     connection: &impl ConnectionTrait,
     log: LogId,
-    line: i64,
+    first: i64,
     last: i64,
-    limit: i64,
-) -> Result<Vec<Piece>, DbError> {
-    pieces(connection, log, line, last, limit).await
-}
-
-/// Lines `first` to `last`, both included (to the end if `last` is beyond it).
-///
-/// # Errors
-/// What the database reported.
-pub async fn lines(connection: &impl ConnectionTrait, log: LogId, first: i64, last: i64) -> Result<String, DbError> {
+    max_bytes: usize,
+) -> Result<String, DbError> {
     let mut out = String::new();
-    for piece in pieces(connection, log, first, last, i64::MAX).await? {
-        let skip = usize::try_from(first - piece.first_line).unwrap_or(0);
-        let keep = usize::try_from(last.min(piece.last_line) - piece.first_line + 1).unwrap_or(0);
-        let start = offset_of(&piece.content, skip);
-        let end = offset_of(&piece.content, keep);
-        out.push_str(piece.content.get(start..end).unwrap_or_default());
+    let mut line = first;
+    while line <= last && out.len() < max_bytes {
+        let pieces = pieces(connection, log, line, last, CHUNKS_AT_ONCE).await?;
+        let Some(next) = pieces.last().map(|piece| piece.last_line.saturating_add(1)) else { break };
+        for piece in &pieces {
+            out.push_str(piece.between(line, last));
+        }
+        line = next;
     }
     Ok(out)
 }
@@ -96,4 +103,20 @@ async fn pieces(
             Ok(Piece { first_line: column(row, "first_line")?, last_line: column(row, "last_line")?, content })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cut_out_of_a_piece() {
+        let piece = Piece { first_line: 10, last_line: 13, content: "a\nb\nc\nd\n".to_owned() };
+        assert_eq!(piece.between(0, i64::MAX), "a\nb\nc\nd\n");
+        assert_eq!(piece.between(11, i64::MAX), "b\nc\nd\n");
+        assert_eq!(piece.between(11, 12), "b\nc\n");
+        assert_eq!(piece.between(0, 11), "a\nb\n");
+        assert_eq!(piece.between(13, 13), "d\n");
+        assert_eq!(piece.between(20, 30), "");
+    }
 }

@@ -47,13 +47,13 @@ async fn old_content_is_deleted(test: &TestDb) {
         .expect("writes");
     let kept = db.write(|tx| async move { logs::delete_old_chunks(&tx, NOW).await }).await.expect("deletes");
     assert_eq!(kept, 0, "it is not older than that");
-    assert_eq!(logs::lines(db.read(), log, 0, 10).await.expect("reads"), "ohello\noworld\n");
+    assert_eq!(logs::lines(db.read(), log, 0, 10, usize::MAX).await.expect("reads"), "ohello\noworld\n");
     let later = NOW.plus(Duration::from_secs(1));
     let deleted = db.write(|tx| async move { logs::delete_old_chunks(&tx, later).await }).await.expect("deletes");
     assert_eq!(deleted, 1);
     let left = logs::get(db.read(), log).await.expect("reads").expect("exists");
     assert_eq!((left.kind, left.num_lines), (LogKind::Deleted, 2));
-    assert_eq!(logs::lines(db.read(), log, 0, 10).await.expect("reads"), "");
+    assert_eq!(logs::lines(db.read(), log, 0, 10, usize::MAX).await.expect("reads"), "");
     let late = Prepared::new("x\n", false, Compression::Zstd);
     let late = &late;
     let refused = db.write(|tx| async move { logs::append(&tx, log, late, None).await }).await;

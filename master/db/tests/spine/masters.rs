@@ -13,9 +13,9 @@ async fn each_process_has_its_own_epoch(test: &TestDb) {
     let second = db.write(|tx| async move { masters::register(&tx, first.master_id, "other", None).await }).await;
     assert!(matches!(second, Err(DbError::AlreadyClaimed)), "the first one is active: {second:?}");
 
-    db.write(|tx| async move { masters::check_in(&tx, first).await }).await.unwrap();
+    db.write(|tx| async move { masters::report(&tx, first, &Report::default()).await }).await.unwrap();
     kill(db, first).await;
-    let late = db.write(|tx| async move { masters::check_in(&tx, first).await }).await;
+    let late = db.write(|tx| async move { masters::report(&tx, first, &Report::default()).await }).await;
     assert!(matches!(late, Err(DbError::EpochEnded)));
 
     let second = register(db, "one").await;
@@ -30,7 +30,7 @@ async fn a_master_that_checked_in_since_it_was_seen_is_not_declared_dead(test: &
     let db = &test.db;
     let owner = register(db, "one").await;
     let seen = &pulse(db, owner).await;
-    db.write(|tx| async move { masters::check_in(&tx, owner).await }).await.unwrap();
+    db.write(|tx| async move { masters::report(&tx, owner, &Report::default()).await }).await.unwrap();
     let dead = db.write(|tx| async move { masters::deactivate(&tx, owner, Some(seen)).await }).await.unwrap();
     assert!(dead.is_none());
     let seen = &pulse(db, owner).await;

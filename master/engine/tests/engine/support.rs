@@ -185,7 +185,7 @@ impl Scene {
         let step = self.steps(build).await.into_iter().find(|candidate| candidate.name == step).expect("the step");
         let log = logs::by_slug(self.data.db().read(), step.stepid, slug).await.expect("reads").expect("the log");
         assert!(log.complete, "a log is complete when its step has ended");
-        logs::lines(self.data.db().read(), log.logid, 0, log.num_lines).await.expect("reads")
+        logs::lines(self.data.db().read(), log.logid, 0, log.num_lines, usize::MAX).await.expect("reads")
     }
 
     pub(crate) async fn end(self) {
