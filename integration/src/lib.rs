@@ -11,6 +11,7 @@ mod hook_points;
 mod link;
 mod master;
 mod native_worker;
+mod program;
 mod repository;
 mod rest;
 mod stock_master;

@@ -1,10 +1,11 @@
 //! A real `buildguild` process.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::program::Program;
 use crate::rest::Rest;
 use crate::waiting::{DEADLINE, wait_for};
 
@@ -43,7 +44,7 @@ pub struct MasterProcess {
     web_port: u16,
     worker_port: u16,
     environment: Vec<(String, String)>,
-    process: Option<Child>,
+    process: Program,
     starts: u32,
 }
 
@@ -62,7 +63,7 @@ impl MasterProcess {
         let mut environment = environment;
         environment.push(("BUILDGUILD__MASTER__NAME".to_owned(), name.to_owned()));
         environment.push(("BUILDGUILD__WEB__LISTEN".to_owned(), format!("127.0.0.1:{web_port}")));
-        Ok(Self { name: name.to_owned(), directory, web_port, worker_port, environment, process: None, starts: 0 })
+        Ok(Self { name: name.to_owned(), directory, web_port, worker_port, environment, process: Program::default(), starts: 0 })
     }
 
     /// A command about this master, with its settings.
@@ -87,20 +88,12 @@ impl MasterProcess {
     /// # Errors
     /// If it cannot be started.
     pub fn start(&mut self) -> Result<()> {
-        ensure!(self.process.is_none(), "{} runs already", self.name);
+        ensure!(self.process.pid().is_none(), "{} runs already", self.name);
         self.starts += 1;
-        // Appended to, so that what a test adds is not written over.
-        let log = std::fs::OpenOptions::new().create_new(true).append(true).open(self.log_file())?;
-        let child = self
-            .command("start")?
-            .arg("--nodaemon")
-            .arg(&self.directory)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        self.process = Some(child);
-        Ok(())
+        let log = self.log_file();
+        ensure!(!log.exists(), "{} is there already", log.display());
+        let mut command = self.command("start")?;
+        self.process.start(command.arg("--nodaemon").arg(&self.directory), &log)
     }
 
     /// Waits until the master says that it is ready.
@@ -111,7 +104,7 @@ impl MasterProcess {
         let rest = self.rest()?;
         let name = self.name.clone();
         let outcome = wait_for(&format!("{name} is ready"), DEADLINE, async || {
-            if let Some(status) = self.process.as_mut().context("not started")?.try_wait()? {
+            if let Some(status) = self.process.ended()? {
                 bail!("{name} ended: {status}");
             }
             Ok(rest.text("health/ready").await.ok())
@@ -171,7 +164,7 @@ impl MasterProcess {
 
     /// Its process id.
     pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Child::id)
+        self.process.pid()
     }
 
     /// Kills it with SIGKILL, as the kernel would.
@@ -179,10 +172,7 @@ impl MasterProcess {
     /// # Errors
     /// If it does not run.
     pub fn kill(&mut self) -> Result<()> {
-        let mut process = self.process.take().context("not running")?;
-        process.kill()?;
-        process.wait()?;
-        Ok(())
+        self.process.kill()
     }
 
     /// Whether its process has ended, for example because a hook killed it; if so, it can be started again.
@@ -190,14 +180,7 @@ impl MasterProcess {
     /// # Errors
     /// If the system cannot tell.
     pub fn has_ended(&mut self) -> Result<bool> {
-        let ended = match &mut self.process {
-            Some(process) => process.try_wait()?.is_some(),
-            None => true,
-        };
-        if ended {
-            self.process = None;
-        }
-        Ok(ended)
+        Ok(self.process.pid().is_none() || self.process.ended()?.is_some())
     }
 
     /// Sends it a signal, for example `STOP` or `CONT`.
@@ -205,10 +188,7 @@ impl MasterProcess {
     /// # Errors
     /// If it does not run.
     pub fn signal(&self, signal: &str) -> Result<()> {
-        let pid = self.pid().context("not running")?.to_string();
-        let status = Command::new("kill").args(["-s", signal, &pid]).status()?;
-        ensure!(status.success(), "cannot send SIG{signal} to {pid}");
-        Ok(())
+        self.process.signal(signal)
     }
 
     /// Asks it to stop and waits until it has.
@@ -217,18 +197,9 @@ impl MasterProcess {
     /// If it does not end well.
     pub async fn stop(&mut self) -> Result<()> {
         self.signal("TERM")?;
-        let mut process = self.process.take().context("not running")?;
-        let status = wait_for(&format!("{} ends", self.name), DEADLINE, async || Ok(process.try_wait()?)).await?;
+        let ends = format!("{} ends", self.name);
+        let status = wait_for(&ends, DEADLINE, async || self.process.ended()).await?;
         ensure!(status.success(), "{} ended: {status}\n{}", self.name, self.log());
         Ok(())
-    }
-}
-
-impl Drop for MasterProcess {
-    fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
     }
 }

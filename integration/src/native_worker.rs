@@ -1,17 +1,17 @@
 //! The native worker, as a process of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use crate::master::programs;
+use crate::{master::programs, program::Program};
 
 /// A `buildguild-worker`.
 #[derive(Debug)]
 pub struct NativeWorker {
     directory: PathBuf,
-    process: Option<Child>,
+    process: Program,
 }
 
 impl NativeWorker {
@@ -36,7 +36,7 @@ impl NativeWorker {
             .args([master, name, password])
             .output()?;
         ensure!(output.status.success(), "create-worker: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(Self { directory: directory.to_path_buf(), process: None })
+        Ok(Self { directory: directory.to_path_buf(), process: Program::default() })
     }
 
     /// Starts it in the foreground.
@@ -44,16 +44,9 @@ impl NativeWorker {
     /// # Errors
     /// If it cannot be started.
     pub fn start(&mut self) -> Result<()> {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.directory.join("output.log"))?;
-        let child = Command::new(programs()?.join("buildguild-worker"))
-            .args(["start", "--nodaemon"])
-            .arg(&self.directory)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        self.process = Some(child);
-        Ok(())
+        let mut command = Command::new(programs()?.join("buildguild-worker"));
+        command.args(["start", "--nodaemon"]).arg(&self.directory);
+        self.process.start(&mut command, &self.directory.join("output.log"))
     }
 
     /// What it logged.
@@ -63,7 +56,7 @@ impl NativeWorker {
 
     /// Its process id.
     pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Child::id)
+        self.process.pid()
     }
 
     /// Kills it with SIGKILL.
@@ -71,15 +64,6 @@ impl NativeWorker {
     /// # Errors
     /// If it does not run.
     pub fn kill(&mut self) -> Result<()> {
-        let mut process = self.process.take().context("not running")?;
-        process.kill()?;
-        process.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for NativeWorker {
-    fn drop(&mut self) {
-        let _ = self.kill();
+        self.process.kill()
     }
 }

@@ -1,9 +1,11 @@
 //! Stock `buildbot-worker` from PyPI.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+
+use crate::program::Program;
 
 /// The Python environment with stock Buildbot that `cargo xtask test` sets up.
 ///
@@ -38,7 +40,7 @@ pub fn python_environment(variable: &str, name: &str, program: &str) -> Result<P
 pub struct StockWorker {
     directory: PathBuf,
     program: PathBuf,
-    process: Option<Child>,
+    process: Program,
 }
 
 impl StockWorker {
@@ -55,7 +57,7 @@ impl StockWorker {
             .args([&format!("127.0.0.1:{port}"), name, password])
             .output()?;
         ensure!(output.status.success(), "create-worker: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(Self { directory: directory.to_path_buf(), program, process: None })
+        Ok(Self { directory: directory.to_path_buf(), program, process: Program::default() })
     }
 
     /// Starts it in the foreground, so that it can be killed by its process id.
@@ -63,16 +65,9 @@ impl StockWorker {
     /// # Errors
     /// If it cannot be started.
     pub fn start(&mut self) -> Result<()> {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.directory.join("output.log"))?;
-        let child = Command::new(&self.program)
-            .args(["--nodaemon", "--no_save", "--pidfile=", "--python=buildbot.tac"])
-            .current_dir(&self.directory)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        self.process = Some(child);
-        Ok(())
+        let mut command = Command::new(&self.program);
+        command.args(["--nodaemon", "--no_save", "--pidfile=", "--python=buildbot.tac"]).current_dir(&self.directory);
+        self.process.start(&mut command, &self.directory.join("output.log"))
     }
 
     /// Its base directory.
@@ -91,15 +86,6 @@ impl StockWorker {
     /// # Errors
     /// If it does not run.
     pub fn kill(&mut self) -> Result<()> {
-        let mut process = self.process.take().context("not running")?;
-        process.kill()?;
-        process.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for StockWorker {
-    fn drop(&mut self) {
-        let _ = self.kill();
+        self.process.kill()
     }
 }
