@@ -1,6 +1,8 @@
 //! A config version that was loaded and checked.
 
-use buildguild_types::farm::{ConfigHash, FarmConfig};
+use std::collections::HashMap;
+
+use buildguild_types::farm::{ConfigHash, FarmConfig, WorkerConfig};
 use serde_json::Value;
 
 use crate::diagnostic::Diagnostic;
@@ -18,13 +20,21 @@ pub struct LoadedFarm {
     pub bundle: FarmBundle,
     /// What the author should know, without being an error.
     pub warnings: Vec<Diagnostic>,
+    /// Where each worker stands in the farm.
+    workers: HashMap<String, usize>,
 }
 
 impl LoadedFarm {
-    /// A version made from parts, for tests of those who use it.
+    /// A version made from its parts.
     pub fn new(farm: FarmConfig, bundle: FarmBundle) -> Self {
         let hash = bundle.hash();
-        Self { farm, hash, bundle, warnings: Vec::new() }
+        let workers = farm.workers.iter().enumerate().map(|(place, worker)| (worker.name.clone(), place)).collect();
+        Self { farm, hash, bundle, warnings: Vec::new(), workers }
+    }
+
+    /// A worker by its name. A large farm asks this often.
+    pub fn worker(&self, name: &str) -> Option<&WorkerConfig> {
+        self.farm.workers.get(*self.workers.get(name)?)
     }
 }
 

@@ -173,7 +173,9 @@ impl Evaluators {
                         return Err(diagnostics);
                     }
                     self.provide(bundle.clone());
-                    return Ok(LoadedFarm { farm: *farm, hash, bundle, warnings: diagnostics });
+                    let mut loaded = LoadedFarm::new(*farm, bundle);
+                    loaded.warnings = diagnostics;
+                    return Ok(loaded);
                 }
                 Ok(_) => return Err(at_main("the evaluator gave a wrong answer".to_owned())),
                 Err(Failure::TimedOut) => {

@@ -59,7 +59,7 @@ impl Runner {
             log: assignment.farm.farm.log.clone(),
             buildbot_url: assignment.farm.farm.buildbot_url.clone(),
         };
-        let worker_config = assignment.farm.farm.workers.iter().find(|config| config.name == worker.name());
+        let worker_config = assignment.farm.worker(worker.name());
         let properties = |build: &buildguild_types::resources::Build| -> Properties {
             first_properties(&Origins {
                 farm: &assignment.farm.farm,

@@ -54,7 +54,7 @@ pub(crate) struct Chooser<'a> {
 impl Chooser<'_> {
     /// How many builds could start now for this builder, as far as its workers go.
     pub(crate) fn free_places(&self) -> usize {
-        self.pool.free(&self.builder.worker_names).iter().map(|w| self.places_of(w)).fold(0, usize::saturating_add)
+        self.pool.free(&self.builder.worker_names).iter().map(|w| w.places).fold(0, usize::saturating_add)
     }
 
     /// How much of the queue has to be read to start as much as is possible.
@@ -78,18 +78,6 @@ impl Chooser<'_> {
             (w.running_builds, w.worker_id.get().unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ salt)
         });
         workers
-    }
-
-    fn places_of(&self, worker: &FreeWorker) -> usize {
-        match self.max_builds(&worker.name) {
-            Some(max) => usize::try_from(max).unwrap_or(usize::MAX).saturating_sub(worker.running_builds),
-            // Without a limit a worker takes any number; as many as the head of a queue is enough for one wake-up.
-            None => usize::try_from(HEAD).unwrap_or(usize::MAX),
-        }
-    }
-
-    fn max_builds(&self, worker: &str) -> Option<u32> {
-        self.farm.farm.workers.iter().find(|w| w.name == worker).and_then(|w| w.max_builds)
     }
 
     /// Chooses among `head`, the first requests of the queue, as many as can start.

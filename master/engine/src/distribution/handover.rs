@@ -24,6 +24,8 @@ pub struct FreeWorker {
     pub name: String,
     /// How many builds it runs now.
     pub running_builds: usize,
+    /// How many more it takes; without a `max_builds`, any number.
+    pub places: usize,
 }
 
 /// The workers of this replica.

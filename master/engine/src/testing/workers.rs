@@ -73,7 +73,12 @@ impl WorkerPool for TestPool {
         self.lock()
             .iter()
             .filter(|(name, w)| names.contains(name) && w.available && w.running < w.max)
-            .map(|(name, w)| FreeWorker { worker_id: w.id, name: name.clone(), running_builds: w.running })
+            .map(|(name, w)| FreeWorker {
+                worker_id: w.id,
+                name: name.clone(),
+                running_builds: w.running,
+                places: w.max - w.running,
+            })
             .collect()
     }
 

@@ -77,8 +77,7 @@ impl Acceptor {
     }
 
     fn configured(&self, name: &str) -> Option<WorkerConfig> {
-        let farm = self.farm.borrow();
-        farm.farm.workers.iter().find(|worker| worker.name == name).cloned()
+        self.farm.borrow().worker(name).cloned()
     }
 
     /// From the first message to a session that takes builds.
@@ -250,7 +249,7 @@ impl Acceptor {
         let mut farm = self.farm.clone();
         let mut told_to_leave = false;
         loop {
-            if worker.running_builds() == 0 && self.configured(name).is_none() {
+            if worker.running_builds() == 0 && self.farm.borrow().worker(name).is_none() {
                 tracing::info!(worker.name = name, "worker {name} is not configured any more");
                 link.rpc().close();
             }

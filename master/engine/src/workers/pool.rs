@@ -22,23 +22,22 @@ impl Pool {
     }
 
     fn max_builds(&self, name: &str) -> Option<u32> {
-        let farm = self.farm.borrow();
-        farm.farm.workers.iter().find(|worker| worker.name == name)?.max_builds
+        self.farm.borrow().worker(name)?.max_builds
     }
 }
 
 impl WorkerPool for Pool {
     fn free(&self, names: &[String]) -> Vec<FreeWorker> {
-        self.workers
-            .available(names)
-            .into_iter()
-            .filter(|worker| self.max_builds(worker.name()).is_none_or(|limit| worker.running_builds() < limit))
-            .map(|worker| FreeWorker {
-                worker_id: worker.id(),
-                name: worker.name().to_owned(),
-                running_builds: worker.running_builds() as usize,
-            })
-            .collect()
+        let free = self.workers.available(names).into_iter().filter_map(|worker| {
+            let running = worker.running_builds() as usize;
+            let places = match self.max_builds(worker.name()) {
+                Some(limit) => (limit as usize).checked_sub(running).filter(|places| *places > 0)?,
+                None => usize::MAX,
+            };
+            let name = worker.name().to_owned();
+            Some(FreeWorker { worker_id: worker.id(), name, running_builds: running, places })
+        });
+        free.collect()
     }
 
     fn reserve(&self, name: &str) -> Option<WorkerSlot> {
