@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use buildguild_data::Data;
-use buildguild_db::{buildrequests, masters, outbox};
+use buildguild_db::{buildrequests, masters};
 use buildguild_types::results::Results;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,6 @@ pub(crate) struct Metrics {
     pub(crate) claims_lost: IntCounter,
     workers_connected: IntGauge,
     requests_pending: IntGauge,
-    outbox_depth: IntGauge,
     configs_in_force: IntGauge,
     is_active: IntGauge,
 }
@@ -59,10 +58,6 @@ impl Metrics {
                 "buildguild_build_requests_pending",
                 "Build requests of the whole cluster that nobody has claimed.",
             )?,
-            outbox_depth: IntGauge::new(
-                "buildguild_outbox_depth",
-                "Transactions of the whole cluster whose events are not known to be published.",
-            )?,
             configs_in_force: IntGauge::new(
                 "buildguild_configs_in_force",
                 "Versions of the farm config that are in force on active masters: more than 1 while these differ.",
@@ -83,7 +78,6 @@ impl Metrics {
         registry.register(Box::new(metrics.claims_lost.clone()))?;
         registry.register(Box::new(metrics.workers_connected.clone()))?;
         registry.register(Box::new(metrics.requests_pending.clone()))?;
-        registry.register(Box::new(metrics.outbox_depth.clone()))?;
         registry.register(Box::new(metrics.configs_in_force.clone()))?;
         registry.register(Box::new(metrics.is_active.clone()))?;
         Ok(metrics)
@@ -118,9 +112,6 @@ impl Metrics {
             }
             if let Ok(configs) = masters::configs_in_force(data.db().read()).await {
                 self.configs_in_force.set(i64::try_from(configs.len()).unwrap_or(i64::MAX));
-            }
-            if let Ok(depth) = outbox::depth(data.db().read()).await {
-                self.outbox_depth.set(depth);
             }
         }
     }
