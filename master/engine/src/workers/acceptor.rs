@@ -13,7 +13,7 @@ use buildguild_types::farm::{WorkerConfig, WorkerKind};
 use buildguild_types::pyrepr;
 use buildguild_types::resources::Worker;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 use worker_protocol::rpc::{RpcOptions, split};
@@ -195,6 +195,7 @@ impl Acceptor {
             paused: AtomicBool::new(worker.paused),
             // A worker that was told to leave and comes back is new.
             graceful: AtomicBool::new(false),
+            touched: Notify::new(),
             changed: self.workers.changed(),
         }))
     }
@@ -245,7 +246,6 @@ impl Acceptor {
             }
         };
         tracing::info!(worker.name = name, peer, "worker {name} is connected");
-        let mut changes = self.workers.changes();
         let mut farm = self.farm.clone();
         let mut told_to_leave = false;
         loop {
@@ -260,7 +260,7 @@ impl Acceptor {
                 }
                 Some(orphan) = orphans.recv() => link.interrupt(&orphan, "the step was given up").await,
                 Ok(()) = farm.changed() => {}
-                _ = changes.changed() => {
+                () = worker.touched() => {
                     if worker.is_due_to_leave() && !told_to_leave {
                         told_to_leave = true;
                         worker.request_shutdown().await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use buildguild_types::ids::WorkerId;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 use worker_protocol::{Command, CommandId, MasterRequest, RpcError, WorkerInfo};
 
@@ -39,6 +39,9 @@ pub(super) struct Session {
     pub(super) builds: AtomicU32,
     pub(super) paused: AtomicBool,
     pub(super) graceful: AtomicBool,
+    /// This worker was told something, or ended a build: for the task that serves its connection, and only that one.
+    pub(super) touched: Notify,
+    /// The same of any worker of this replica: for distribution.
     pub(super) changed: watch::Sender<u64>,
 }
 
@@ -165,6 +168,11 @@ impl WorkerHandle {
         }
     }
 
+    /// Waits until it is told something or a build of it ends. Cancel safe, for one waiter.
+    pub(super) async fn touched(&self) {
+        self.0.touched.notified().await;
+    }
+
     /// A graceful shutdown that waited for the last build.
     pub(super) fn is_due_to_leave(&self) -> bool {
         self.0.graceful.load(Ordering::Acquire) && self.running_builds() == 0
@@ -184,6 +192,7 @@ impl WorkerHandle {
     }
 
     fn touch(&self) {
+        self.0.touched.notify_one();
         self.0.changed.send_modify(|n| *n += 1);
     }
 }
