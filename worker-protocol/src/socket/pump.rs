@@ -37,13 +37,16 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// while, on purpose.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// How much is read from a connection at once.
+const READ_BUFFER_BYTES: usize = 16 * 1024;
+
 /// The limits of a WebSocket of this protocol.
 pub(super) fn websocket_config() -> WebSocketConfig {
     WebSocketConfig::default()
         .max_message_size(Some(crate::MAX_MESSAGE_BYTES))
         .max_frame_size(Some(crate::MAX_MESSAGE_BYTES))
-        // Twice an update's usual size: one system call for each.
-        .read_buffer_size(128 * 1024)
+        // Every connection keeps a buffer of this size, and clears it before each read, however little comes.
+        .read_buffer_size(READ_BUFFER_BYTES)
 }
 
 /// Why a WebSocket's use ended.
