@@ -230,8 +230,9 @@ impl Acceptor {
             }
         });
         tokio::pin!(reading);
+        // Boxed, like the end below: their space is needed for a moment, that of this future as long as the worker stays.
         let attached = tokio::select! {
-            attached = self.attach(name, link) => attached,
+            attached = Box::pin(self.attach(name, link)) => attached,
             result = &mut reading => {
                 tracing::info!(worker.name = name, peer, ?result, "worker {name} left before it was attached");
                 return;
@@ -270,7 +271,7 @@ impl Acceptor {
         }
         self.workers.remember_commands(name, link.drain());
         self.workers.remove(&worker);
-        if let Err(error) = self.store.disconnected(&worker).await {
+        if let Err(error) = Box::pin(self.store.disconnected(&worker)).await {
             // Housekeeping finds the row when this master's epoch ends; until then the worker's next connection to this
             // replica replaces it.
             tracing::warn!(worker.name = name, %error, "the end of worker {name}'s session was not noted");
