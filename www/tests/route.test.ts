@@ -17,9 +17,14 @@ test("Buildbot's addresses", () => {
   expect(parseRoute("#/buildrequests/20?redirect_to_build=true")).toEqual({ page: "request", id: 20 });
   expect(parseRoute("#/pendingbuildrequests")).toEqual({ page: "pending" });
   expect(parseRoute("#/workers")).toEqual({ page: "workers" });
+  expect(parseRoute("#/workers/4")).toEqual({ page: "worker", id: 4 });
+  expect(parseRoute("#/changes/12")).toEqual({ page: "change", id: 12 });
+  expect(parseRoute("#/schedulers")).toEqual({ page: "schedulers" });
+  expect(parseRoute("#/masters")).toEqual({ page: "masters" });
+  expect(parseRoute("#/masters/2")).toEqual({ page: "masters" });
 });
 
-test.each(["#/nope", "#/builders/1/build/2", "#/builders/1/builds/x", "#/buildrequests/x", "#/builders/1/builds/2/steps/3/nope/x", "#/%zz"])(
+test.each(["#/nope", "#/builders/1/build/2", "#/builders/1/builds/x", "#/buildrequests/x", "#/workers/x", "#/changes/1/2", "#/builders/1/builds/2/steps/3/nope/x", "#/%zz"])(
   "%s is no page",
   (hash) => {
     expect(parseRoute(hash).page).toBe("not-found");

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { computeWindow, isAtEnd, MAX_HEIGHT_PX } from "../src/lib/viewport";
+import { computeWindow, isAtEnd, MAX_HEIGHT_PX, scrollTopOf } from "../src/lib/viewport";
 
 test("only what is in view is rendered, with a margin", () => {
   const window = computeWindow({ total: 10_000, rowHeight: 20, height: 400, scrollTop: 2_000 });
@@ -29,4 +29,13 @@ test("ten million rows fit into what a browser can show, first and last row incl
 test("the end is the end, within a few pixels", () => {
   expect(isAtEnd(598, 400, 1000)).toBe(true);
   expect(isAtEnd(500, 400, 1000)).toBe(false);
+});
+
+test.each([100, 30_000, 10_000_000])("a row of %d can be scrolled to", (total) => {
+  const view = { total, rowHeight: 18, height: 450 };
+  for (const index of [0, 50, Math.floor(total / 2), total - 1]) {
+    const { first, last } = computeWindow({ ...view, scrollTop: scrollTopOf(view, index) });
+    expect(first).toBeLessThanOrEqual(index);
+    expect(last).toBeGreaterThan(index);
+  }
 });

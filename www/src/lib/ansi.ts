@@ -116,3 +116,10 @@ export function parseAnsi(raw: string): Run[] {
   push(line.length);
   return runs;
 }
+
+/** What is read of a line: its text without any styling. */
+export function plainText(raw: string): string {
+  return parseAnsi(raw)
+    .map((one) => one.text)
+    .join("");
+}

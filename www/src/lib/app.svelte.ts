@@ -2,6 +2,7 @@
 
 import { Api } from "./api";
 import { parseQuery, parseRoute, type Route } from "./route";
+import type { StateName } from "./results";
 import { LiveSocket, type ConnectionState, type SocketLike } from "./socket";
 import type { SiteConfig } from "./types";
 
@@ -45,6 +46,8 @@ class App {
   query = $state.raw<URLSearchParams>(parseQuery(location.hash));
   /** Seconds since the epoch by the server's clock, once a second. */
   now = $state(Math.floor(Date.now() / 1000));
+  /** The state that the browser's tab shows; null for none. Set by the page that is shown. */
+  mood = $state<StateName | null>(null);
 }
 
 export const app = new App();

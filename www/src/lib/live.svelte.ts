@@ -8,6 +8,8 @@ import type { LiveEvent } from "./topic";
 export interface LiveListSpec<T extends object> extends CollectionOptions<T> {
   paths: readonly string[];
   load: (signal: AbortSignal) => Promise<readonly T[]>;
+  /** Time between fetches, for what changes without an event. */
+  rescanMs?: number;
 }
 
 export class LiveList<T extends object> {
@@ -27,6 +29,7 @@ export class LiveList<T extends object> {
       const query = new LiveQuery<readonly T[]>(socket, {
         paths: current.paths,
         load: current.load,
+        ...(current.rescanMs === undefined ? {} : { rescanMs: current.rescanMs, pollMs: current.rescanMs }),
         reset: (items) => collection.reset(items),
         apply: (event) => collection.apply(event),
         changed: () => {

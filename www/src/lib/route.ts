@@ -8,7 +8,11 @@ export type Route =
   | { page: "request"; id: number }
   | { page: "pending" }
   | { page: "workers" }
+  | { page: "worker"; id: number }
   | { page: "changes" }
+  | { page: "change"; id: number }
+  | { page: "schedulers" }
+  | { page: "masters" }
   | { page: "not-found"; path: string };
 
 const NUMBER = /^[0-9]{1,15}$/;
@@ -27,19 +31,27 @@ export function parseRoute(hash: string): Route {
   const parts = path.split("/").filter((part) => part !== "").map(decode);
   const [head, a, b, c, d, e, f, g] = parts;
   const unknown: Route = { page: "not-found", path };
+  /** `NAME/ID`, and nothing behind it. */
+  const single = (page: "worker" | "change" | "request"): Route =>
+    a !== undefined && NUMBER.test(a) && b === undefined ? { page, id: Number(a) } : unknown;
   switch (head) {
     case undefined:
       return { page: "builders" };
     case "builders":
       break;
     case "workers":
-      return a === undefined ? { page: "workers" } : unknown;
+      return a === undefined ? { page: "workers" } : single("worker");
     case "changes":
-      return a === undefined ? { page: "changes" } : unknown;
+      return a === undefined ? { page: "changes" } : single("change");
+    case "schedulers":
+      return a === undefined ? { page: "schedulers" } : unknown;
+    case "masters":
+      // Buildbot has a page for each master; here all that is known of one is in the list.
+      return b === undefined && (a === undefined || NUMBER.test(a)) ? { page: "masters" } : unknown;
     case "pendingbuildrequests":
       return a === undefined ? { page: "pending" } : unknown;
     case "buildrequests":
-      return a !== undefined && NUMBER.test(a) && b === undefined ? { page: "request", id: Number(a) } : unknown;
+      return single("request");
     default:
       return unknown;
   }
@@ -69,7 +81,11 @@ export const href = {
   request: (id: number): string => `#/buildrequests/${id}`,
   pending: (): string => "#/pendingbuildrequests",
   workers: (): string => "#/workers",
+  worker: (id: number): string => `#/workers/${id}`,
   changes: (): string => "#/changes",
+  change: (id: number): string => `#/changes/${id}`,
+  schedulers: (): string => "#/schedulers",
+  masters: (): string => "#/masters",
 };
 
 /**

@@ -24,6 +24,7 @@ export type LogChunk = Schemas["logchunk"];
 export type Master = Schemas["master"];
 /** Name → [value, source]. */
 export type Properties = Schemas["sourcedproperties"];
+export type Scheduler = Schemas["scheduler"];
 export type SourceStamp = Schemas["sourcestamp"];
 export type Step = Schemas["step"];
 export type Worker = Schemas["worker"];

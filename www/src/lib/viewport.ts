@@ -41,6 +41,17 @@ export function computeWindow(view: Viewport): Window {
   return { first, last, fullHeight, top };
 }
 
+/** Where to scroll to so that row `index` stands a third below the upper edge. */
+export function scrollTopOf(view: Omit<Viewport, "scrollTop">, index: number): number {
+  const { total, rowHeight, height } = view;
+  const natural = total * rowHeight;
+  const maxScroll = Math.max(0, Math.min(natural, MAX_HEIGHT_PX) - height);
+  const edge = Math.max(0, index - height / rowHeight / 3);
+  const rows = total - height / rowHeight;
+  const wanted = natural > MAX_HEIGHT_PX && rows > 0 ? (edge / rows) * maxScroll : edge * rowHeight;
+  return Math.min(wanted, maxScroll);
+}
+
 /** Whether the end is in view, with some tolerance for fractions of pixels. */
 export function isAtEnd(scrollTop: number, height: number, fullHeight: number): boolean {
   return scrollTop + height >= fullHeight - 4;
