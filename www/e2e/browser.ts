@@ -1,6 +1,7 @@
 /** A browser for the tests, and the watch over what it complains about. */
 
 import { chromium, type Browser, type Page } from "playwright-core";
+import { expect } from "vitest";
 
 export const server = process.env["BUILDGUILD_URL"] ?? "http://127.0.0.1:8010";
 /** The page under test; a development server in front of `BUILDGUILD_URL` if given. */
@@ -32,4 +33,51 @@ export function watch(page: Page): string[] {
     if (response.status() >= 500) complaints.push(`${response.status()}: ${response.url()}`);
   });
   return complaints;
+}
+
+interface ForceSchedulers {
+  forceschedulers: { name: string; builder_names: string[]; button_name: string }[];
+}
+
+export interface Target {
+  builder: string;
+  scheduler: string;
+  button: string;
+}
+
+async function get<T>(path: string): Promise<T> {
+  const response = await fetch(new URL(`api/v2/${path}`, `${server.replace(/\/$/, "")}/`));
+  return (await response.json()) as T;
+}
+
+/** The builder to force: `BUILDGUILD_BUILDER`, or the first that some force scheduler names. */
+export async function target(): Promise<Target> {
+  const { forceschedulers } = await get<ForceSchedulers>("forceschedulers");
+  const wanted = process.env["BUILDGUILD_BUILDER"];
+  for (const scheduler of forceschedulers) {
+    const builder = wanted === undefined ? scheduler.builder_names[0] : scheduler.builder_names.find((name) => name === wanted);
+    if (builder !== undefined) return { builder, scheduler: scheduler.name, button: scheduler.button_name };
+  }
+  throw new Error(`no force scheduler for ${wanted ?? "any builder"} at ${server}`);
+}
+
+/** The route of a build that has ended; forces one if there is none. */
+export async function someBuild(): Promise<string> {
+  const { builder, scheduler } = await target();
+  interface Builds {
+    builds: { builderid: number; number: number }[];
+  }
+  const { builders } = await get<{ builders: { builderid: number }[] }>(`builders?name=${encodeURIComponent(builder)}`);
+  const builderid = builders[0]?.builderid;
+  const find = () => get<Builds>(`builders/${builderid}/builds?complete=true&order=-number&limit=1`);
+  let found = await find();
+  if (found.builds.length === 0) {
+    await fetch(new URL(`api/v2/forceschedulers/${scheduler}`, `${server.replace(/\/$/, "")}/`), {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "force", params: { builderid } }),
+    });
+    await expect.poll(async () => (found = await find()).builds.length, { timeout: 60_000 }).toBeGreaterThan(0);
+  }
+  return `#/builders/${builderid}/builds/${found.builds[0]?.number}`;
 }

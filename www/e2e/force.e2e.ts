@@ -2,7 +2,7 @@
 
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { launch, server, site, watch } from "./browser";
+import { launch, site, target, watch } from "./browser";
 
 let browser: Browser;
 beforeAll(async () => {
@@ -11,22 +11,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await browser?.close();
 });
-
-interface ForceSchedulers {
-  forceschedulers: { builder_names: string[]; button_name: string }[];
-}
-
-/** The builder to force: `BUILDGUILD_BUILDER`, or the first that some force scheduler names. */
-async function target(): Promise<{ builder: string; button: string }> {
-  const response = await fetch(new URL("api/v2/forceschedulers", `${server.replace(/\/$/, "")}/`));
-  const { forceschedulers } = (await response.json()) as ForceSchedulers;
-  const wanted = process.env["BUILDGUILD_BUILDER"];
-  for (const scheduler of forceschedulers) {
-    const builder = wanted === undefined ? scheduler.builder_names[0] : scheduler.builder_names.find((name) => name === wanted);
-    if (builder !== undefined) return { builder, button: scheduler.button_name };
-  }
-  throw new Error(`no force scheduler for ${wanted ?? "any builder"} at ${server}`);
-}
 
 test("force a build from the page, watch it live and read its log", async () => {
   const { builder, button } = await target();
