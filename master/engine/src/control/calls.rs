@@ -20,7 +20,7 @@ use buildguild_types::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::parts::Parts;
+use crate::parts::{Applied, Parts};
 
 /// Carries out control calls. Cheap to clone. Any replica can carry out any call.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl Control {
 
     /// Whether a farm config has been applied: requests are served a little earlier than that.
     pub fn is_in_force(&self) -> bool {
-        !self.parts.builders().is_empty() || self.parts.farm().farm.builders.is_empty()
+        is_in_force(&self.parts.applied())
     }
 
     /// Carries out a call and gives its JSON-RPC result.
@@ -135,12 +135,13 @@ impl Control {
     }
 
     async fn force(&self, name: &str, values: &Map<String, Value>, caller: &Caller) -> Result<Value, ControlError> {
-        let farm = self.parts.farm();
-        let builders = self.parts.builders();
-        if !self.is_in_force() {
+        // One look: builders and schedulers of two versions do not fit each other.
+        let applied = self.parts.applied();
+        if !is_in_force(&applied) {
             return Err(ControlError::Starting);
         }
-        let scheduler = farm
+        let scheduler = applied
+            .farm
             .farm
             .schedulers
             .iter()
@@ -159,11 +160,18 @@ impl Control {
             return Err(ControlError::Conflict(format!("scheduler '{name}' is disabled")));
         }
         let builder_by_id = builder_id(values)
-            .and_then(|id| builders.iter().find(|(_, known)| **known == id))
+            .and_then(|id| applied.builders.iter().find(|(_, known)| **known == id))
             .map(|(name, _)| name.as_str());
         let request = force::validate(scheduler, ForceCall { params: values, user: caller.owner(), builder_by_id })
             .map_err(|errors| ControlError::InvalidForce(errors.0))?;
-        let ids = request.builder_names.iter().filter_map(|name| builders.get(name).copied()).collect();
+        let ids = request
+            .builder_names
+            .iter()
+            .map(|builder| {
+                let id = applied.builders.get(builder).copied();
+                id.ok_or_else(|| ControlError::Conflict(format!("builder '{builder}' of '{name}' is not configured")))
+            })
+            .collect::<Result<_, _>>()?;
         let mut properties = Properties::new();
         for (name, value) in &scheduler.properties {
             if let Some(value) = value.as_literal() {
@@ -218,6 +226,11 @@ impl Control {
             })
         })
     }
+}
+
+/// Whether the database knows the builders of this version.
+fn is_in_force(applied: &Applied) -> bool {
+    !applied.builders.is_empty() || applied.farm.farm.builders.is_empty()
 }
 
 /// `builderid` may come as a number or as a text.

@@ -242,12 +242,23 @@ async fn a_force_call_is_checked_and_submitted(test: &TestDb) {
             "properties": [required, computed],
         }),
     ));
+    // A scheduler that also names a builder which is not configured.
+    let mut stale = config.schedulers[0].clone();
+    stale.name = "stale".to_owned();
+    stale.builder_names = serde_json::from_value(json!({"kind": "literal", "value": ["b", "gone"]})).expect("names");
+    config.schedulers.push(stale);
     let site = Site::new(test, "m", config, &[("w", 1)], true).await;
     site.run();
-    let force = |values: serde_json::Value| {
+    let force_by = |scheduler: &str, values: serde_json::Value| {
         let values = values.as_object().expect("an object").clone();
-        site.call(ControlAction::Force { scheduler: "f".to_owned(), values })
+        site.call(ControlAction::Force { scheduler: scheduler.to_owned(), values })
     };
+    let force = |values| force_by("f", values);
+    let refused = force_by("stale", json!({"why": "x"})).await;
+    assert!(
+        matches!(&refused, Err(ControlError::Conflict(text)) if text == "builder 'gone' of 'stale' is not configured"),
+        "{refused:?}"
+    );
     let Err(ControlError::InvalidForce(errors)) = force(json!({"priority": "x"})).await else {
         panic!("it is refused")
     };

@@ -152,6 +152,9 @@ fn all_errors_come_at_once() {
             "priority": "invalid literal for int() with base 10: 'high'",
         })
     );
+    // What is no name is not left out either.
+    let builders = errors(json!({"reason": "r", "ne_q": "1", "one_branch": "f", "builderNames": ["b2", 5]}));
+    assert_eq!(builders, json!({"builderNames": "'5' is not a builder of this scheduler"}));
 }
 
 #[test]

@@ -79,7 +79,10 @@ impl Reader<'_> {
             match self.params.get("builderNames") {
                 None | Some(Value::Null) => return ours,
                 Some(Value::String(name)) => vec![name.clone()],
-                Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+                // One that is no name is none of the scheduler's either.
+                Some(Value::Array(names)) => {
+                    names.iter().map(|name| name.as_str().map_or_else(|| name.to_string(), str::to_owned)).collect()
+                }
                 Some(_) => Vec::new(),
             }
         };
