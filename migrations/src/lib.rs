@@ -6,6 +6,7 @@ mod m0002_event_log;
 mod m0003_event_streams;
 mod m0004_locks;
 mod m0005_cluster;
+mod m0006_statistics;
 mod state;
 
 pub use sea_orm_migration::sea_orm;
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_event_streams::Migration),
             Box::new(m0004_locks::Migration),
             Box::new(m0005_cluster::Migration),
+            Box::new(m0006_statistics::Migration),
         ]
     }
 }

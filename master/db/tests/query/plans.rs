@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use buildguild_db::query::{self, BuildRef, BuilderRef, Resource, Scope, resources as r};
 use buildguild_db::test_support::TestDb;
-use buildguild_db::{execute, fetch_all};
+use buildguild_db::{execute, fetch_all, fetch_one};
 use buildguild_types::spec::{Filter, FilterOp, OrderBy, ResultSpec};
 
 /// Builds of a small farm.
@@ -79,6 +79,19 @@ fn pages() -> Vec<Page> {
         page("the open buildsets", &r::BUILDSETS, vec![], "-bsid", 50).with("complete", "false"),
         page("the latest changes", &r::CHANGES, vec![], "-changeid", 50),
     ]
+}
+
+/// What waits is a small part of the requests, and changes fast. With statistics that say that nothing waits, those who
+/// wait are sorted; so the database must look again after some hundred changes, not after a tenth of the table.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statistics_of_requests_follow_the_queue() {
+    let test = TestDb::postgres().await.expect("a PostgreSQL database");
+    let sql = "SELECT array_to_string(reloptions, ',') AS options FROM pg_class WHERE oid = 'buildrequests'::regclass";
+    let row = fetch_one(test.db.read(), sql, vec![]).await.expect("reads").expect("a row");
+    let options: Option<String> = row.try_get("", "options").expect("text");
+    let options = options.expect("the table has options of its own");
+    assert!(options.contains("autovacuum_analyze_scale_factor=0"), "{options}");
+    assert!(options.contains("autovacuum_analyze_threshold=500"), "{options}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
