@@ -3,6 +3,7 @@
 Variants: sqlite | postgres | cluster1 | cluster2 | cluster3 (that many masters on one PostgreSQL and one Redis).
 Environment: BUILDGUILD_BIN   the `buildguild` executable (default: from PATH)
              BUILDGUILD_SEED  the `seed` example of the database crate (default: `examples/seed` beside it)
+             BUILDGUILD_BENCH_KEEP  a directory for PostgreSQL that is kept, with the databases that specs name
 """
 import os
 import pathlib
@@ -12,6 +13,7 @@ import subprocess
 import time
 
 from drivers.buildbot import Postgres
+from kept import Kept
 from lib import popen, terminate
 
 CONFIG = """\
@@ -46,7 +48,12 @@ class Target:
         if not self.exe:
             raise SystemExit("buildguild not found: set BUILDGUILD_BIN or PATH")
         self.dir.mkdir(parents=True, exist_ok=True)
-        self.pg = Postgres(self.dir / "pg", port_base + 90) if variant != "sqlite" else None
+        keep = os.environ.get("BUILDGUILD_BENCH_KEEP")
+        self.pg = None
+        if variant == "postgres" and keep:
+            self.pg = Kept(keep, port_base + 90)
+        elif variant != "sqlite":
+            self.pg = Postgres(self.dir / "pg", port_base + 90)
         self.redis = self._start_redis(port_base + 91) if variant.startswith("cluster") else None
         self.http = f"http://127.0.0.1:{port_base}"
         self.procs, self.count = [], 0
@@ -74,9 +81,13 @@ class Target:
     def create(self, spec):
         self.count += 1
         self.dirs = [self.dir / f"master{self.count}.{i}" for i in range(self.masters)]
-        # The harness's URLs name a Python driver, which is Buildbot's business.
-        self.url = (self.pg.newdb().replace("+psycopg2", "") if self.pg
-                    else f"sqlite:///{self.dirs[0].resolve()}/state.sqlite")
+        if self.pg is None:
+            self.url = f"sqlite:///{self.dirs[0].resolve()}/state.sqlite"
+        elif "database" in spec and isinstance(self.pg, Kept):
+            self.url = self.pg.database(spec["database"])
+        else:
+            # The harness's URLs name a Python driver, which is Buildbot's business.
+            self.url = self.pg.newdb().replace("+psycopg2", "")
         config = CONFIG.format(
             http=self.port, force=spec["force"],
             workers=[(w["name"], w["password"]) for w in spec["workers"]],

@@ -1,9 +1,9 @@
 """The queries of the pages on a small and on a large history: their times, and PostgreSQL's plans of them."""
 import asyncio
-import pathlib
 import re
 import subprocess
 import sys
+import time
 
 import scenarios
 from lib import Api, log, wrk
@@ -24,17 +24,13 @@ TABLES = {
 
 
 def pages(t, o):
-    """Seeds 5,000 builds and o.page_builds builds, and asks for the same pages in both."""
+    """Asks for the same pages with 5,000 builds and, where a driver can seed them in time, with o.page_builds builds."""
+    sizes = (5000, int(o.page_builds)) if hasattr(t, "seed_from") else (5000,)
     out = {}
-    for n in (5000, int(o.page_builds)):
-        scenarios.boot(t, scenarios.spec(20, ["w0", "w1", "w2", "w3"]))
-        t.stop()
-        generate = [sys.executable, str(scenarios.HERE / "seedgen.py"), "--builds", str(n), "--lines", "4",
-                    "--out", "/dev/stdout"]
-        with subprocess.Popen(generate, stdout=subprocess.PIPE) as source:
-            t.seed_from(source.stdout)
-        scenarios.boot(t)
-        out[str(n)] = asyncio.run(_pages(t, o))
+    for n in sizes:
+        scenarios.boot(t, dict(scenarios.spec(20, ["w0", "w1", "w2", "w3"]), database=f"pages_{n}"))
+        took = 0 if asyncio.run(newest_number(t)) else seed(t, o, n)
+        out[str(n)] = {"seed_s": took, **asyncio.run(_pages(t, o, n))}
         t.stop()
     # Which way an index is read, or whether the few rows that it gives are sorted, may differ.
     used = [{page: {node.split(" using ")[1].split()[0] for node in nodes if " using " in node} | {
@@ -43,32 +39,78 @@ def pages(t, o):
     return {"sizes": out, "same_plans": used[0] == used[1] if len(used) == 2 else None}
 
 
-async def _pages(t, o):
+def seed(t, o, n):
+    """-> seconds"""
+    t.stop()
+    t0 = time.monotonic()
+    generate = [sys.executable, str(scenarios.HERE / "seedgen.py"), "--builds", str(n), "--lines", "4", "--out"]
+    if hasattr(t, "seed_from"):
+        with subprocess.Popen([*generate, "/dev/stdout"], stdout=subprocess.PIPE) as source:
+            t.seed_from(source.stdout)
+    else:
+        path = o.out / "seed.jsonl"
+        subprocess.run([*generate, str(path)], check=True)
+        t.seed(path)
+    took = round(time.monotonic() - t0)
+    log("seeded", n, "builds in", took, "s")
+    scenarios.boot(t)
+    return took
+
+
+async def newest_number(t):
+    """The number of the newest build; nothing without one."""
+    async with Api(t.http) as api:
+        builds = (await api.get("builds?limit=1&order=-buildid&field=number&field=buildid"))["builds"]
+        return builds[0]["number"] if builds else None
+
+
+async def _pages(t, o, n):
+    newest = await newest_number(t)
+    if newest != (n - 1) // 20 + 1:
+        raise RuntimeError(f"the database has not the {n} builds that it should have, its last has number {newest}")
     async with Api(t.http) as api:
         b = await api.builders()
-        await in_force(api, b["b01"])
-        for _ in range(PENDING - 1):
+        waiting = "buildrequests?claimed=false&complete=false"
+        missing = PENDING - len((await api.get(waiting))["buildrequests"])
+        if missing > 0:
+            await in_force(api, b["b01"])
+        for _ in range(missing - 1):
             await api.force(b["b01"])
-        newest = (await api.get("builds?limit=1&order=-buildid"))["builds"][0]["buildid"]
+        if missing > 0 and hasattr(t, "seed_from") and t.pg:
+            await analyzed(t)
+        middle = (await api.get(f"builders/{b['b05']}/builds?number={max(1, newest // 2)}"))["builds"][0]["buildid"]
         first = (await api.get(f"builders/{b['b00']}/builds?number=1"))["builds"][0]["buildid"]
         step = (await api.get(f"builds/{first}/steps?number=0"))["steps"][0]["stepid"]
         big = (await api.get(f"steps/{step}/logs"))["logs"][0]
         paths = {
             "latest_builds": "builds?limit=50&order=-buildid",
             "builds_of_builder": f"builds?builderid={b['b02']}&complete=true&order=-number&limit=25",
-            "build_steps": f"builds/{newest}/steps",
-            "build": f"builds/{newest}?property=owner",
+            "build_steps": f"builds/{middle}/steps",
+            "build": f"builds/{middle}?property=owner",
             "log_lines": f"logs/{big['logid']}/contents?offset=1000&limit=500",
             "pending_requests": "buildrequests?claimed=false&order=-priority&order=-submitted_at&limit=50",
         }
-        out = {"pending": PENDING, "log_lines": big["num_lines"]}
+        out = {"pending": PENDING, "lines_of_log": big["num_lines"]}
         for name, path in paths.items():
-            r = await asyncio.to_thread(wrk, f"{t.http}/api/v2/{path}", 1, o.wrk_seconds, o.raw, name)
-            out[name] = {k: r.get(k) for k in ("rps", "p50_ms", "p99_ms", "error")}
-            log(name, out[name])
-        if t.pg:
+            out[name] = {}
+            for connections in o.conns:
+                r = await asyncio.to_thread(wrk, f"{t.http}/api/v2/{path}", connections, o.wrk_seconds, o.raw, name)
+                out[name][f"c{connections}"] = {k: r.get(k) for k in ("rps", "p50_ms", "p99_ms", "errors", "error")}
+                log(name, connections, out[name][f"c{connections}"])
+        if hasattr(t, "seed_from") and t.pg:
             out["plans"] = await plans(t, api, paths)
         return out
+
+
+async def analyzed(t):
+    """Waits until PostgreSQL itself has noticed the new requests, as it would in time on a farm."""
+    psql = [t.pg.bin / "psql", "-h", "127.0.0.1", "-p", str(t.pg.port), "-U", "bench", "-Atq", "-d", t.url.rpartition("/")[2], "-c",
+            "SELECT n_mod_since_analyze < 500 FROM pg_stat_user_tables WHERE relname = 'buildrequests'"]
+    for _ in range(90):
+        if subprocess.run(psql, check=True, capture_output=True, text=True).stdout.strip() == "t":
+            return
+        await asyncio.sleep(1)
+    log("PostgreSQL has not looked at the new requests")
 
 
 async def in_force(api, builder):
@@ -92,7 +134,7 @@ async def plans(t, api, paths):
     # Only new connections load the library.
     t.stop()
     await asyncio.to_thread(scenarios.boot, t)
-    pg_log = pathlib.Path(t.pg.dir.parent / "postgres.log")
+    pg_log = getattr(t.pg, "log", t.pg.dir.parent / "postgres.log")
     found = {}
     for name, path in paths.items():
         await api.get(path)

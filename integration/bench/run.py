@@ -5,14 +5,17 @@
 
 Added scenarios:
 
-  2m  the pages' queries on 5,000 and on --page-builds builds (default 1,000,000), and PostgreSQL's plans of them
+  2c  how long builds take to start while a crawler asks for 500 pages a second, and without it
+  2m  the pages' queries on 5,000 and on --page-builds builds (default 1,000,000), and PostgreSQL's plans of them; on
+      Buildbot with 5,000 only
   3c  builds of one to three masters (targets cluster1 to cluster3), their commits, and what pgbench commits there
   3r  as the harness's 3b, with fake workers that cost less than the harness's own
   4s  log ingestion from a fake worker that prints as fast as the master takes it
   4k  what a stock worker can feed into a master that throws everything away, and the same worker on this target
   5b  subscribers that each follow one of 20 builders, half of them on SSE and half on WebSocket, under steady load
 
-2m needs a driver with `seed_from(stream)`. Environment: BUILDGUILD_TOOLS, the directory of `fake-workers` and `log-sink`.
+Environment: BUILDGUILD_TOOLS, the directory of `fake-workers` and `log-sink`; BUILDGUILD_BENCH_KEEP, a directory for
+PostgreSQL that is kept, so that 2m seeds its databases once. `compare.py` prints what 2m found on two targets side by side.
 """
 import argparse
 import os
@@ -22,14 +25,15 @@ sys.path.insert(0, os.environ["BUILDGUILD_BENCH_HARNESS"])
 import bench
 import scenarios
 
+import crawl
 import fake
 import fanout
 import logs
 import pages
 import scale
 
-ADDED = {"2m": pages.pages, "3c": scale.scale, "3r": fake.throughput, "4s": logs.log_streamed, "4k": logs.log_feed,
-         "5b": fanout.subscribers}
+ADDED = {"2c": crawl.crawl, "2m": pages.pages, "3c": scale.scale, "3r": fake.throughput, "4s": logs.log_streamed,
+         "4k": logs.log_feed, "5b": fanout.subscribers}
 
 if __name__ == "__main__":
     ours = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
