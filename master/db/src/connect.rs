@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use buildguild_types::database_url::DatabaseUrl;
@@ -24,6 +25,10 @@ pub struct DbOptions {
     pub base_dir: Option<PathBuf>,
     /// At most so many connections for reading, and on PostgreSQL as many for writing.
     pub pool_size: u32,
+    /// So many threads read, each through connections of its own. A connection belongs to the runtime of the thread that
+    /// opened it: an answer for another thread would wake both. Where the connections are too few to be shared out, and on
+    /// SQLite, threads share them.
+    pub reading_threads: usize,
     /// How long to wait for a connection.
     pub acquire_timeout: Duration,
     /// How long [`Db::write`] goes on trying while the database is unavailable.
@@ -42,6 +47,7 @@ impl DbOptions {
             url: url.into(),
             base_dir: None,
             pool_size: 16,
+            reading_threads: 1,
             acquire_timeout: Duration::from_secs(10),
             retry_for: Duration::from_secs(5),
             idle_in_transaction_timeout: Duration::from_secs(10),
@@ -74,8 +80,19 @@ pub struct Db(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     options: DbOptions,
-    reader: DatabaseConnection,
+    readers: Vec<DatabaseConnection>,
     writer: Writer,
+}
+
+/// A pool for fewer connections than this is none.
+const MIN_POOL_SIZE: u32 = 4;
+
+thread_local! {
+    /// The threads that read, counted: it tells them apart.
+    static READING_THREAD: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    };
 }
 
 impl Db {
@@ -84,24 +101,30 @@ impl Db {
     /// # Errors
     /// [`DbError::Url`], or that the database cannot be reached.
     pub async fn connect(options: &DbOptions) -> Result<Self, DbError> {
-        let (reader, writer) = match options.target()? {
+        let (readers, writer) = match options.target()? {
             Target::Postgres(url) => {
-                let reader = connect_postgres(url.clone(), options, true).await?;
-                (reader, Writer::Pool(connect_postgres(url, options, false).await?))
+                let threads = u32::try_from(options.reading_threads).unwrap_or(u32::MAX);
+                let pools = threads.clamp(1, (options.pool_size / MIN_POOL_SIZE).max(1));
+                let mut readers = Vec::new();
+                for _ in 0..pools {
+                    let pool = Pool::Reading { size: options.pool_size / pools, is_eager: pools == 1 };
+                    readers.push(connect_postgres(url.clone(), options, pool).await?);
+                }
+                (readers, Writer::Pool(connect_postgres(url, options, Pool::Writing).await?))
             }
             Target::Sqlite(path) => {
                 // The writer comes first: it creates the file and sets the journal mode.
                 let writer = connect_sqlite(&path, options, false).await?;
                 let reader = connect_sqlite(&path, options, true).await?;
-                (reader, Writer::Grouped(GroupedWriter::start(writer)))
+                (vec![reader], Writer::Grouped(GroupedWriter::start(writer)))
             }
         };
-        Ok(Self(Arc::new(Inner { options: options.clone(), reader, writer })))
+        Ok(Self(Arc::new(Inner { options: options.clone(), readers, writer })))
     }
 
     /// The kind of database.
     pub fn backend(&self) -> DbBackend {
-        self.0.reader.get_database_backend()
+        self.read().get_database_backend()
     }
 
     /// The options it was opened with.
@@ -116,7 +139,10 @@ impl Db {
 
     /// A connection for reads outside any transaction. On SQLite it refuses to write.
     pub fn read(&self) -> &DatabaseConnection {
-        &self.0.reader
+        match self.0.readers.as_slice() {
+            [only] => only,
+            readers => &readers[READING_THREAD.with(|thread| thread % readers.len())],
+        }
     }
 
     /// Runs one short transaction: no network, no callbacks, nothing slow inside.
@@ -207,7 +233,9 @@ impl Db {
             Writer::Grouped(writer) => writer.connection(),
         };
         let _ = writer.close_by_ref().await;
-        let _ = self.0.reader.close_by_ref().await;
+        for reader in &self.0.readers {
+            let _ = reader.close_by_ref().await;
+        }
     }
 }
 
@@ -221,15 +249,29 @@ fn backoff(attempt: u32) -> Duration {
     Duration::from_millis(ceiling / 2 + jitter / 2)
 }
 
-/// Readers and writers have pools of their own: writers never wait for a connection because of many slow reads, and
-/// their statements, which all go by a key, are planned once, whatever the values.
-async fn connect_postgres(url: String, options: &DbOptions, reader: bool) -> Result<DatabaseConnection, DbError> {
-    let plans = if reader { "auto" } else { "force_generic_plan" };
+/// What connections are for. Readers and writers have pools of their own: writers never wait for a connection because of
+/// many slow reads, and their statements, which all go by a key, are planned once, whatever the values.
+#[derive(Clone, Copy)]
+enum Pool {
+    Reading {
+        size: u32,
+        /// Whether a connection is opened now, by this thread; otherwise the first reader opens one.
+        is_eager: bool,
+    },
+    Writing,
+}
+
+async fn connect_postgres(url: String, options: &DbOptions, pool: Pool) -> Result<DatabaseConnection, DbError> {
+    let (size, is_eager, plans) = match pool {
+        Pool::Reading { size, is_eager } => (size, is_eager, "auto"),
+        Pool::Writing => (options.pool_size, true, "force_generic_plan"),
+    };
     let idle = options.idle_in_transaction_timeout.as_millis().to_string();
     let mut connect = ConnectOptions::new(url);
     connect
-        .max_connections(options.pool_size)
-        .min_connections(1)
+        .max_connections(size)
+        .min_connections(u32::from(is_eager))
+        .connect_lazy(!is_eager)
         .acquire_timeout(options.acquire_timeout)
         .sqlx_logging(false)
         // A ping for each statement would double the round trips; a connection that has rested is tried first.

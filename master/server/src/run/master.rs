@@ -1,6 +1,7 @@
 //! A master from its start to its end.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,7 +130,10 @@ impl Parts {
         let versions = Arc::new(Versions::new(db.clone(), settings)?);
         versions.keep(&loaded).await;
         evaluators.look_up_versions_in(Arc::clone(&versions) as Arc<dyn StoredVersions>);
-        // People read through connections of their own: a crawler must not keep the engine waiting for one.
+        // People read through connections of their own: a crawler must not keep the engine waiting for one. There is a
+        // web thread for each core.
+        let mut options = options;
+        options.reading_threads = std::thread::available_parallelism().map_or(1, NonZero::get);
         let reading = Db::connect(&options).await.context("cannot connect to the database")?;
 
         let broker::Broker { log, outside } = broker::open(settings, &db)?;
@@ -159,9 +163,9 @@ impl Parts {
         let metrics = prometheus::Registry::new();
         let forwarded = Arc::<ForwarderFigures>::default();
         let figures = broker::Figures::new(&metrics, &hub, &bell, &forwarded)?;
-        let (reading_depth, owner, stop) = (reading.clone(), membership.owner(), base.clone());
+        let (counted, owner, stop) = (db.clone(), membership.owner(), base.clone());
         tasks.spawn(async move {
-            figures.follow_outbox(reading_depth, owner, stop).await;
+            figures.follow_outbox(counted, owner, stop).await;
             "outbox figures"
         });
         let (publisher, stop) = (relay::run(db.clone(), log, membership.owner(), bell, base.clone()), base.clone());
