@@ -90,7 +90,8 @@ async fn basics(client: &Client) -> Result<()> {
     let url = format!("{}/api/v2/builders", client.base);
     let plain = client.http.get(&url).send().await?;
     ensure!(plain.headers()["content-type"] == "text/plain; charset=utf-8");
-    ensure!(!plain.headers().contains_key("cache-control"));
+    // Beyond Buildbot, which says nothing about caching.
+    ensure!(plain.headers()["cache-control"] == "private, no-cache");
     let text = plain.text().await?;
     ensure!(text.contains("\n  "), "indented for people: {text}");
     let head = client.http.head(&url).send().await?;
@@ -176,13 +177,30 @@ async fn pages(client: &Client) -> Result<()> {
         ("builds?order=buildid&offset=1&limit=1", vec![2]),
         ("builds?limit=0", vec![]),
         ("builds?offset=99", vec![]),
-        ("builds?order=-buildid&limit=1&after=3", vec![2]),
-        ("builds?order=-results&order=-buildid&limit=2&after=3", vec![2, 1]),
-        ("builds?order=-started_at&after=1", vec![]),
-        ("builders/1/builds?order=-number&after=2", vec![1]),
+        ("builds?order=-buildid&limit=1&after=", vec![3]),
     ] {
         let (found, _) = ids(query).await?;
         ensure!(found == expected, "{query}: {found:?}");
+    }
+    for query in ["builds?order=-results&order=-buildid&limit=1", "builds?order=-started_at&limit=2", "builds?limit=1"]
+    {
+        let (all, _) = ids(query.split_once("limit").context("a limit")?.0).await?;
+        let (mut seen, mut after) = (Vec::new(), String::new());
+        loop {
+            let (page, meta) = ids(&format!("{query}&after={after}")).await?;
+            if page.is_empty() {
+                ensure!(meta["next"] == after, "nothing new is behind the same place: {meta}");
+                break;
+            }
+            seen.extend(page);
+            after = meta["next"].as_str().context("a cursor")?.to_owned();
+        }
+        ensure!(seen == all, "{query}: {seen:?}");
+        let other = client.get(&format!("api/v2/builds?order=number&after={after}")).await?;
+        ensure!(
+            other.0 == 400 && other.1["error"].as_str().is_some_and(|text| text.contains("meta.next")),
+            "{other:?}"
+        );
     }
     let (_, meta) = ids("builds?results=0").await?;
     ensure!(meta == json!({ "total": 2 }), "{meta}");
@@ -211,7 +229,8 @@ async fn errors(client: &Client) -> Result<()> {
         ("builders?field=name&builderid=1", 400, "builderid"),
         ("builders?field=name&order=builderid", 400, "builderid"),
         ("builds?after=x", 400, "after"),
-        ("builds?after=999", 400, "999"),
+        ("builds?after=999", 400, "after"),
+        ("workers?after=", 400, "after"),
     ] {
         let (found, body) = client.get(&format!("api/v2/{path}")).await?;
         let text = body["error"].as_str().with_context(|| format!("{path}: {body}"))?;

@@ -46,20 +46,6 @@ pub struct Items {
     pub total: Option<u64>,
 }
 
-impl Items {
-    /// The body of the API's answer: `{<plural>: [...], "meta": {...}}`.
-    pub fn into_json(self) -> Value {
-        let meta = match self.total {
-            Some(total) => serde_json::json!({ "total": total }),
-            None => serde_json::json!({}),
-        };
-        let mut body = serde_json::Map::with_capacity(2);
-        body.insert(self.plural.to_owned(), Value::Array(self.items));
-        body.insert("meta".to_owned(), meta);
-        Value::Object(body)
-    }
-}
-
 /// Resources of one type, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextItems {
@@ -69,6 +55,8 @@ pub struct TextItems {
     pub items: String,
     /// As [`Items::total`].
     pub total: Option<u64>,
+    /// `meta.next`: where the next page begins, for those who page by `after`.
+    pub next: Option<String>,
 }
 
 /// A download.
@@ -77,6 +65,8 @@ pub struct Raw {
     pub mime_type: &'static str,
     /// The name under which a browser saves it; `None` for what is shown in place.
     pub filename: Option<String>,
+    /// What tells this text from every other that was here: for what will not change any more.
+    pub tag: Option<String>,
     /// The bytes. Dropping the stream ends the reading.
     pub body: BoxStream<'static, Result<Bytes, DataError>>,
 }

@@ -46,6 +46,8 @@ pub enum Answer {
         items: String,
         /// `meta.total`.
         total: Option<u64>,
+        /// `meta.next`: where the next page begins, for those who page by `after`.
+        next: Option<String>,
     },
     /// A download.
     Raw {
@@ -53,9 +55,23 @@ pub enum Answer {
         mime_type: String,
         /// The name to save it under; `None` for what a browser shows in place.
         filename: Option<String>,
+        /// What tells this text from every other that was here; `None` if it may still change.
+        tag: Option<String>,
         /// The bytes; dropping the stream ends the reading.
         body: BoxStream<'static, Result<Bytes, ReadError>>,
     },
+}
+
+impl Answer {
+    /// The resources; none if it is a download.
+    pub(crate) fn into_items(self) -> Vec<Value> {
+        match self {
+            Self::Items { items, .. } => items,
+            // The text was written as JSON a moment ago.
+            Self::Text { items, .. } => serde_json::from_str(&items).unwrap_or_default(),
+            Self::Raw { .. } => Vec::new(),
+        }
+    }
 }
 
 /// Why a read failed.

@@ -62,10 +62,13 @@ impl Backend for DataBackend {
     async fn get(&self, path: &[&str], spec: &ResultSpec) -> Result<Answer, ReadError> {
         Ok(match self.reader.get(path, spec).await? {
             Reply::Items(items) => Answer::Items { plural: items.plural, items: items.items, total: items.total },
-            Reply::Text(text) => Answer::Text { plural: text.plural, items: text.items, total: text.total },
+            Reply::Text(text) => {
+                Answer::Text { plural: text.plural, items: text.items, total: text.total, next: text.next }
+            }
             Reply::Raw(raw) => Answer::Raw {
                 mime_type: raw.mime_type.to_owned(),
                 filename: raw.filename,
+                tag: raw.tag,
                 body: raw.body.map(|chunk| chunk.map_err(ReadError::from)).boxed(),
             },
         })

@@ -3,6 +3,7 @@
 mod api;
 mod auth;
 mod backend;
+mod conditional;
 mod data_backend;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

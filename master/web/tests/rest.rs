@@ -143,3 +143,53 @@ fn no_query_or_path_is_a_server_error() {
     });
     runtime.block_on(server.stop());
 }
+
+#[tokio::test]
+async fn who_has_an_answer_already_is_not_sent_it_again() {
+    let server = Server::start().await;
+    server.farm.builds.lock().expect("no panic").insert("1".to_owned(), json!({ "buildid": 1 }));
+    let get = |path: &str, tag: &str, encoding: &'static str| {
+        let request = server.client.get(server.url(path)).header("Accept", "application/json");
+        request.header("If-None-Match", tag).header("Accept-Encoding", encoding).send()
+    };
+    let paths = ["/api/v2/builds", "/api/v2/logs/1/raw", "/api/openapi.json", "/config", "/"];
+    for path in paths {
+        let first = server.get(path).await;
+        assert_eq!(first.status(), 200, "{path}");
+        let tag = first.headers()["etag"].to_str().expect("text").to_owned();
+        assert!(tag.starts_with("W/\""), "{path}: {tag}");
+        for known in [tag.clone(), format!("\"other\", {tag}"), tag.replace("W/", ""), "*".to_owned()] {
+            // What was sent compressed is the same.
+            let again = get(path, &known, "gzip").await.expect("answers");
+            assert_eq!(again.status(), 304, "{path}: {known}");
+            assert_eq!(again.headers()["etag"], tag, "{path}");
+            assert!(!again.headers().contains_key("content-type"), "{path}");
+            assert_eq!(again.bytes().await.expect("a body").len(), 0, "{path}");
+        }
+        for unknown in ["\"other\"", "no tag", "W/"] {
+            let again = get(path, unknown, "identity").await.expect("answers");
+            assert_eq!(again.status(), 200, "{path}: {unknown}");
+            assert!(!again.bytes().await.expect("a body").is_empty(), "{path}");
+        }
+    }
+    let builds = server.get("/api/v2/builds").await;
+    assert_eq!(builds.headers()["cache-control"], "private, no-cache");
+    assert_eq!(builds.headers()["vary"], "accept");
+    let tag = builds.headers()["etag"].to_str().expect("text").to_owned();
+    server.farm.builds.lock().expect("no panic").insert("2".to_owned(), json!({ "buildid": 2 }));
+    let changed = get("/api/v2/builds", &tag, "gzip").await.expect("answers");
+    assert_eq!(changed.status(), 200);
+    assert_eq!(changed.headers()["content-encoding"], "gzip");
+    assert!(changed.headers().get_all("vary").iter().any(|vary| vary == "accept-encoding"));
+    assert_ne!(changed.headers()["etag"], tag);
+    // Neither what may still change nor what failed can be kept.
+    for path in ["/api/v2/logs/1/raw_inline", "/api/v2/nosuch", "/api/v2/away"] {
+        let answer = get(path, "*", "identity").await.expect("answers");
+        assert_ne!(answer.status(), 304, "{path}");
+        assert!(!answer.headers().contains_key("etag"), "{path}");
+    }
+    let control = server.client.post(server.url("/api/v2/builds/1")).header("If-None-Match", "*");
+    let control = control.json(&json!({ "jsonrpc": "2.0", "method": "stop", "id": 1, "params": {} })).send();
+    assert_eq!(control.await.expect("answers").status(), 200);
+    server.stop().await;
+}

@@ -8,6 +8,8 @@ export interface components {
             error: string;
         };
         _meta: {
+            /** @description With `after`: where the next page begins. */
+            next?: string;
             /** @description How many there are; see docs/http-api.md for what is counted. */
             total: number;
         };

@@ -23,11 +23,13 @@ struct Header {
     slug: String,
     kind: String,
     stepid: i64,
+    num_lines: i64,
+    complete: bool,
 }
 
 async fn find(db: &Db, log: LogRef) -> Result<Option<Header>, DataError> {
-    let spec =
-        ResultSpec { fields: ["logid", "slug", "type", "stepid"].map(str::to_owned).to_vec(), ..ResultSpec::default() };
+    let fields = ["logid", "slug", "type", "stepid", "num_lines", "complete"].map(str::to_owned).to_vec();
+    let spec = ResultSpec { fields, ..ResultSpec::default() };
     let item = query::find(db.read(), &resources::LOGS, &[Scope::Log("logid", log)], &spec).await?;
     Ok(item.and_then(|item| {
         Some(Header {
@@ -35,6 +37,8 @@ async fn find(db: &Db, log: LogRef) -> Result<Option<Header>, DataError> {
             slug: item.get("slug")?.as_str()?.to_owned(),
             kind: item.get("type")?.as_str()?.to_owned(),
             stepid: item.get("stepid")?.as_i64()?,
+            num_lines: item.get("num_lines")?.as_i64()?,
+            complete: item.get("complete")?.as_bool()?,
         })
     }))
 }
@@ -83,6 +87,7 @@ pub(super) async fn raw(db: &Db, log: LogRef, inline: bool) -> Result<Option<Rep
     Ok(Some(Reply::Raw(Raw {
         mime_type: if header.kind == "h" { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" },
         filename: (!inline).then_some(filename),
+        tag: header.complete.then(|| format!("log{}-{}", header.id, header.num_lines)),
         body: body(db.clone(), header.id, head, is_stream),
     })))
 }

@@ -102,6 +102,7 @@ impl Reader {
                 Ok(Reply::Raw(Raw {
                     mime_type: "application/octet-stream",
                     filename: Some(name),
+                    tag: None,
                     body: stream::once(async move { Ok(Bytes::from(data.value)) }).boxed(),
                 }))
             }
@@ -141,7 +142,8 @@ impl Reader {
         // The semaphore is never closed, so there always is a permit some time.
         let _permit = if large { self.large.acquire().await.ok() } else { None };
         let page = query::list_text(self.db.read(), resource, scopes, spec).await?;
-        Ok(Reply::Text(TextItems { plural: resource.plural, items: page.items, total: Some(page.total) }))
+        let (plural, total) = (resource.plural, Some(page.total));
+        Ok(Reply::Text(TextItems { plural, items: page.items, total, next: page.next }))
     }
 
     /// The id of a build, if it exists.

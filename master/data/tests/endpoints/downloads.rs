@@ -56,6 +56,7 @@ async fn a_stream_is_downloaded_without_channels(test: &TestDb) {
     let text = String::from_utf8(body).expect("UTF-8");
     assert_eq!(raw.mime_type, "text/plain; charset=utf-8");
     assert_eq!(raw.filename.as_deref(), Some("linux_build_1_step_compile_log_stdio"));
+    assert_eq!(raw.tag.as_deref(), Some("log1-5000"));
     let start = "Builder: linux\nBuild number: 1\nWorker name: w1\nmake all\nline 1, xx";
     assert!(text.starts_with(start), "{}", &text[..100]);
     assert!(text.ends_with("\nprogram finished with exit code 0\n"));

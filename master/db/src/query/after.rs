@@ -1,13 +1,17 @@
-//! Paging by key: `after=ID` goes on behind an item, wherever it stands in the order asked for.
+//! Paging by key: `after` goes on behind the last item of the page before.
 //!
-//! Deep pages cost what the first one costs, and what is added meanwhile shifts nothing. The place is that of the item as
-//! it is now: where its values in the order change (when a build ends, for example), it takes the place with it.
+//! Each page has a cursor for the next one: the values that its last item has in the order. Deep pages cost what the
+//! first one costs, what is added meanwhile shifts nothing, and it does not matter whether that item is still there. A
+//! cursor is opaque to clients, but nothing relies on that: its values are checked for their types, and bound.
 
 use std::borrow::Cow;
 
-use sea_orm::{ConnectionTrait, QueryResult, Value};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sea_orm::{QueryResult, Value};
+use serde_json::Value as Json;
 
-use buildguild_types::spec::{FilterOp, ResultSpec};
+use buildguild_types::spec::{FilterOp, OrderBy, ResultSpec};
 
 use super::error::QueryError;
 use super::order::SortKey;
@@ -15,13 +19,16 @@ use super::resource::{Kind, Resource};
 use super::sql::Sql;
 
 /// The parameter's name. It comes among the filters, because the parser of queries does not know the resource types.
-const AFTER: &str = "after";
+pub(super) const AFTER: &str = "after";
 
-/// The spec without `after`, and the id behind which the page begins.
+/// What the columns with an item's place are called in a statement, and then numbered.
+const COLUMN: &str = "after_";
+
+/// The spec without `after`, and its value: the cursor, or an empty text for the first page.
 pub(super) fn split<'a>(
     resource: &'static Resource,
     spec: &'a ResultSpec,
-) -> Result<(Cow<'a, ResultSpec>, Option<i64>), QueryError> {
+) -> Result<(Cow<'a, ResultSpec>, Option<&'a str>), QueryError> {
     let is_after = |field: &str, op: FilterOp| field == AFTER && op == FilterOp::Eq;
     let Some(filter) = spec.filters.iter().find(|filter| is_after(&filter.field, filter.op)) else {
         return Ok((Cow::Borrowed(spec), None));
@@ -29,78 +36,112 @@ pub(super) fn split<'a>(
     if !resource.has_id() {
         return Err(QueryError::UnknownField(AFTER.to_owned()));
     }
-    let [id] = filter.values.as_slice() else { return Err(QueryError::InvalidValue(AFTER.to_owned())) };
-    let id = id.parse().map_err(|_| QueryError::InvalidValue(AFTER.to_owned()))?;
+    let [cursor] = filter.values.as_slice() else { return Err(QueryError::InvalidCursor) };
     let mut rest = spec.clone();
     rest.filters.retain(|filter| !is_after(&filter.field, filter.op));
-    Ok((Cow::Owned(rest), Some(id)))
+    Ok((Cow::Owned(rest), Some(cursor)))
 }
 
-/// A place in an order: the values that the item has there.
-pub(super) struct Place {
-    values: Vec<Option<Value>>,
+/// Pages that go on after each other.
+pub(super) struct Paging {
+    /// The order.
+    pub(super) keys: Vec<SortKey>,
+    /// The order in words: a cursor belongs to one.
+    order: String,
+    /// Where the page begins: the values of the item before it. The first page begins nowhere.
+    place: Option<Vec<Option<Value>>>,
 }
 
-/// Where the item `id` stands.
-pub(super) async fn place<C: ConnectionTrait>(
-    connection: &C,
-    resource: &'static Resource,
-    keys: &[SortKey],
-    id: i64,
-) -> Result<Place, QueryError> {
-    let mut sql = Sql::new(connection.get_database_backend());
-    sql.push("SELECT ");
-    for (index, key) in keys.iter().enumerate() {
-        sql.push(if index > 0 { ", " } else { "" });
-        match key.kind {
-            Kind::Text | Kind::Identifier | Kind::Boolean => sql.push(&key.expression),
-            // A flag's 0 and 1 would be a smaller type.
-            _ => sql.push("CAST(").push(&key.expression).push(" AS BIGINT)"),
-        };
+impl Paging {
+    /// The pages of an order, from `cursor` on.
+    pub(super) fn new(keys: Vec<SortKey>, order: &[OrderBy], cursor: &str) -> Result<Self, QueryError> {
+        let order: Vec<String> =
+            order.iter().map(|key| format!("{}{}", if key.descending { "-" } else { "" }, key.field)).collect();
+        let order = order.join(",");
+        let place = if cursor.is_empty() { None } else { Some(place(&keys, &order, cursor)?) };
+        Ok(Self { keys, order, place })
     }
-    sql.push(" FROM ").push(resource.from).push(" WHERE ").push(resource.key).push(" = ").bind(id);
-    let Some(row) = connection.query_one_raw(sql.into_statement()).await? else {
-        return Err(QueryError::NoSuchPlace(id));
-    };
-    let values = keys.iter().enumerate().map(|(index, key)| value(&row, index, key.kind)).collect::<Result<_, _>>()?;
-    Ok(Place { values })
-}
 
-fn value(row: &QueryResult, index: usize, kind: Kind) -> Result<Option<Value>, QueryError> {
-    Ok(match kind {
-        Kind::Text | Kind::Identifier => row.try_get_by_index::<Option<String>>(index)?.map(Value::from),
-        Kind::Boolean => row.try_get_by_index::<Option<bool>>(index)?.map(Value::from),
-        _ => row.try_get_by_index::<Option<i64>>(index)?.map(Value::from),
-    })
-}
-
-/// Appends the condition that an item comes behind `place`.
-pub(super) fn push(keys: &[SortKey], place: &Place, sql: &mut Sql) {
-    let pairs: Vec<_> = keys.iter().zip(&place.values).collect();
-    // What follows is too much for a planner; this it can read off an index.
-    if let [(first, Some(value)), _, ..] = pairs.as_slice()
-        && !first.nullable
-    {
-        let operator = if first.descending { " <= " } else { " >= " };
-        sql.push(&first.expression).push(operator).bind(value.clone()).push(" AND ");
+    /// Appends the columns that [`Paging::cursor`] needs.
+    pub(super) fn push_columns(&self, sql: &mut Sql) {
+        for (index, key) in self.keys.iter().enumerate() {
+            match key.kind {
+                Kind::Text | Kind::Identifier | Kind::Boolean => sql.push(", ").push(&key.expression),
+                // A flag's 0 and 1 would be a smaller type.
+                _ => sql.push(", CAST(").push(&key.expression).push(" AS BIGINT)"),
+            };
+            sql.push(" AS ").push(COLUMN).push(&index.to_string());
+        }
     }
-    sql.push("(");
-    for (index, (key, value)) in pairs.iter().enumerate() {
-        if index > 0 {
-            sql.push(" OR ");
+
+    /// The cursor for the page after the item of this row.
+    pub(super) fn cursor(&self, row: &QueryResult) -> Result<String, QueryError> {
+        let mut values = vec![Json::from(self.order.as_str())];
+        for (index, key) in self.keys.iter().enumerate() {
+            let column = format!("{COLUMN}{index}");
+            values.push(match key.kind {
+                Kind::Text | Kind::Identifier => row.try_get::<Option<String>>("", &column)?.into(),
+                Kind::Boolean => row.try_get::<Option<bool>>("", &column)?.into(),
+                _ => row.try_get::<Option<i64>>("", &column)?.into(),
+            });
+        }
+        Ok(URL_SAFE_NO_PAD.encode(Json::Array(values).to_string()))
+    }
+
+    /// Appends the condition that an item comes behind the place.
+    pub(super) fn push_condition(&self, sql: &mut Sql) {
+        let Some(place) = &self.place else { return };
+        let pairs: Vec<_> = self.keys.iter().zip(place).collect();
+        sql.push(" AND ");
+        // What follows is too much for a planner; this it can read off an index.
+        if let [(first, Some(value)), _, ..] = pairs.as_slice()
+            && !first.nullable
+        {
+            let operator = if first.descending { " <= " } else { " >= " };
+            sql.push(&first.expression).push(operator).bind(value.clone()).push(" AND ");
         }
         sql.push("(");
-        for (before, value) in &pairs[..index] {
-            match value {
-                Some(value) => sql.push(&before.expression).push(" = ").bind(value.clone()),
-                None => sql.push(&before.expression).push(" IS NULL"),
-            };
-            sql.push(" AND ");
+        for (index, (key, value)) in pairs.iter().enumerate() {
+            if index > 0 {
+                sql.push(" OR ");
+            }
+            sql.push("(");
+            for (before, value) in &pairs[..index] {
+                match value {
+                    Some(value) => sql.push(&before.expression).push(" = ").bind(value.clone()),
+                    None => sql.push(&before.expression).push(" IS NULL"),
+                };
+                sql.push(" AND ");
+            }
+            push_behind(key, value.as_ref(), sql);
+            sql.push(")");
         }
-        push_behind(key, value.as_ref(), sql);
         sql.push(")");
     }
-    sql.push(")");
+}
+
+/// The values in a cursor, if it belongs to this order.
+fn place(keys: &[SortKey], order: &str, cursor: &str) -> Result<Vec<Option<Value>>, QueryError> {
+    let decoded = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| QueryError::InvalidCursor)?;
+    let values: Vec<Json> = serde_json::from_slice(&decoded).map_err(|_| QueryError::InvalidCursor)?;
+    match values.split_first() {
+        Some((Json::String(own), values)) if own == order && values.len() == keys.len() => {
+            keys.iter().zip(values).map(|(key, value)| value_of(key, value).ok_or(QueryError::InvalidCursor)).collect()
+        }
+        _ => Err(QueryError::InvalidCursor),
+    }
+}
+
+/// A value of a cursor; `None` if the key has no such values.
+fn value_of(key: &SortKey, value: &Json) -> Option<Option<Value>> {
+    if value.is_null() {
+        return key.nullable.then_some(None);
+    }
+    Some(Some(match key.kind {
+        Kind::Text | Kind::Identifier => value.as_str().filter(|text| !text.contains('\0'))?.into(),
+        Kind::Boolean => value.as_bool()?.into(),
+        _ => value.as_i64()?.into(),
+    }))
 }
 
 /// Appends that a key alone says "behind". Null comes first when ascending, last when descending.

@@ -34,9 +34,9 @@ pub enum QueryError {
     /// A filter on a single resource.
     #[error("this is not a collection")]
     NotACollection,
-    /// `after` names an item that does not exist.
-    #[error("no item {0} to go on after")]
-    NoSuchPlace(i64),
+    /// `after` is nothing that an answer gave as a cursor, or was given for another order.
+    #[error("'after' is no cursor of this collection in this order: take `meta.next` of the page before")]
+    InvalidCursor,
     /// More items than one answer may have.
     #[error("more than {} items: ask for pages with limit and offset", super::MAX_ITEMS)]
     TooManyItems,

@@ -33,6 +33,7 @@ pub use filter::parse_boolean;
 pub use resource::{Field, Kind, Resource};
 pub use scope::{BuildRef, BuilderRef, CodebaseRef, LogRef, ProjectRef, Scope, StepRef, WorkerRef};
 
+use after::Paging;
 use decode::Selection;
 use resource::Totals;
 use sql::Sql;
@@ -64,9 +65,12 @@ pub struct TextPage {
     pub items: String,
     /// As [`Page::total`].
     pub total: u64,
+    /// With `after`: what to give as `after` for the page behind this one. A page that is not full is the last one for
+    /// now.
+    pub next: Option<String>,
 }
 
-/// The items of `resource` within `scopes` that `spec` asks for.
+/// The items of `resource` within `scopes` that `spec` asks for; it knows no `after`.
 ///
 /// # Errors
 /// When the spec does not fit the resource type, when there are more than [`MAX_ITEMS`], or when the database fails.
@@ -76,12 +80,15 @@ pub async fn list<C: ConnectionTrait>(
     scopes: &[Scope],
     spec: &ResultSpec,
 ) -> Result<Page, QueryError> {
-    let (selection, rows) = rows(connection, resource, scopes, spec).await?;
+    if spec.filters.iter().any(|filter| filter.field == after::AFTER) {
+        return Err(QueryError::UnknownField(after::AFTER.to_owned()));
+    }
+    let Rows { selection, rows, .. } = rows(connection, resource, scopes, spec).await?;
     let items = selection.decode(connection, &rows).await?;
     Ok(Page { items, total: total(connection, resource, scopes, spec, rows.len() as u64).await? })
 }
 
-/// As [`list`], with the items as JSON text: for answers that are sent as they are.
+/// As [`list`], with the items as JSON text: for answers that are sent as they are. Pages may go on `after` each other.
 ///
 /// # Errors
 /// As [`list`].
@@ -91,35 +98,47 @@ pub async fn list_text<C: ConnectionTrait>(
     scopes: &[Scope],
     spec: &ResultSpec,
 ) -> Result<TextPage, QueryError> {
-    let (selection, rows) = rows(connection, resource, scopes, spec).await?;
+    let Rows { selection, rows, next } = rows(connection, resource, scopes, spec).await?;
     let items = selection.write(connection, &rows).await?;
-    Ok(TextPage { items, total: total(connection, resource, scopes, spec, rows.len() as u64).await? })
+    Ok(TextPage { items, total: total(connection, resource, scopes, spec, rows.len() as u64).await?, next })
 }
 
 /// The rows of a page, and what is to be made of them.
+struct Rows<'a> {
+    selection: Selection<'a>,
+    rows: Vec<QueryResult>,
+    /// As [`TextPage::next`].
+    next: Option<String>,
+}
+
 async fn rows<'a, C: ConnectionTrait>(
     connection: &C,
     resource: &'static Resource,
     scopes: &[Scope],
     spec: &'a ResultSpec,
-) -> Result<(Selection<'a>, Vec<QueryResult>), QueryError> {
+) -> Result<Rows<'a>, QueryError> {
     let selection = Selection::new(resource, &spec.fields, &spec.properties)?;
     let (rest, after) = after::split(resource, spec)?;
-    let place = match after {
+    let paging = match after {
         // Checked first: the order is not to be trusted before.
-        Some(id) => {
+        Some(cursor) => {
             check(resource, &rest)?;
             let keys = order::keys(resource, &rest.order, &fixed_columns(resource, scopes, &rest))?;
-            Some(after::place(connection, resource, &keys, id).await?)
+            Some(Paging::new(keys, &rest.order, cursor)?)
         }
         None => None,
     };
-    let statement = page_statement(connection.get_database_backend(), resource, scopes, &rest, place.as_ref())?;
+    let statement = page_statement(connection.get_database_backend(), resource, scopes, &rest, paging.as_ref())?;
     let rows = if spec.limit == Some(0) { Vec::new() } else { connection.query_all_raw(statement).await? };
     if rows.len() as u64 > MAX_ITEMS {
         return Err(QueryError::TooManyItems);
     }
-    Ok((selection, rows))
+    let next = match (&paging, rows.last()) {
+        (Some(paging), Some(last)) => Some(paging.cursor(last)?),
+        // Nothing new: the same place again.
+        _ => after.filter(|cursor| !cursor.is_empty()).map(str::to_owned),
+    };
+    Ok(Rows { selection, rows, next })
 }
 
 /// How many items match, when the page has `found` of them.
@@ -171,28 +190,31 @@ fn fixed_columns(resource: &'static Resource, scopes: &[Scope], spec: &ResultSpe
         .collect()
 }
 
-/// As [`statement`], for a page that begins behind `place`.
+/// As [`statement`], for one of the pages that go on after each other.
 fn page_statement(
     backend: DatabaseBackend,
     resource: &'static Resource,
     scopes: &[Scope],
     spec: &ResultSpec,
-    place: Option<&after::Place>,
+    paging: Option<&Paging>,
 ) -> Result<Statement, QueryError> {
     check(resource, spec)?;
     let mut sql = Sql::new(backend);
     sql.push("SELECT ");
     Selection::new(resource, &spec.fields, &spec.properties)?.push(&mut sql);
+    if let Some(paging) = paging {
+        paging.push_columns(&mut sql);
+    }
     push_condition(&mut sql, resource, scopes, &spec.filters)?;
-    if spec.order.is_empty() && place.is_none() {
-        sql.push(" ORDER BY ").push(resource.default_order);
-    } else {
-        let keys = order::keys(resource, &spec.order, &fixed_columns(resource, scopes, spec))?;
-        if let Some(place) = place {
-            sql.push(" AND ");
-            after::push(&keys, place, &mut sql);
+    match paging {
+        Some(paging) => {
+            paging.push_condition(&mut sql);
+            order::push(&paging.keys, &mut sql);
         }
-        order::push(&keys, &mut sql);
+        None if spec.order.is_empty() => {
+            sql.push(" ORDER BY ").push(resource.default_order);
+        }
+        None => order::push(&order::keys(resource, &spec.order, &fixed_columns(resource, scopes, spec))?, &mut sql),
     }
     // The limit is written out, not bound: a plan made for an unknown limit may sort what an index would give in order.
     let limit = spec.limit.map_or(MAX_ITEMS + 1, |limit| limit.min(MAX_ITEMS + 1));

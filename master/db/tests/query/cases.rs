@@ -14,6 +14,8 @@ use super::fixtures;
 on_both_databases!(
     pages_neither_overlap_nor_leave_gaps,
     pages_go_on_after_an_item,
+    a_page_goes_on_after_an_item_that_was_deleted,
+    what_is_no_cursor_is_refused,
     totals_are_counted_where_that_is_cheap,
     names_and_numbers_lead_to_the_same_object_as_ids,
     scopes_limit_collections,
@@ -60,32 +62,102 @@ async fn pages_go_on_after_an_item(test: &TestDb) {
         let all = ResultSpec { order: order.clone(), ..ResultSpec::default() };
         let all: Vec<i64> = list(test, &r::BUILDS, scopes, &all).await.items.iter().map(buildid).collect();
         assert!(all.len() > 5, "{all:?}");
-        let mut seen: Vec<i64> = Vec::new();
+        let (mut seen, mut cursor): (Vec<i64>, String) = Default::default();
         loop {
-            let filters = seen.last().map(|last| filter("after", FilterOp::Eq, &last.to_string()));
-            let filters = filters.into_iter().collect();
-            let spec = ResultSpec { order: order.clone(), limit: Some(4), filters, ..ResultSpec::default() };
-            let page = list(test, &r::BUILDS, scopes, &spec).await;
-            if page.items.is_empty() {
+            let (page, next) = page_after(test, scopes, order, 4, &cursor).await.expect("reads");
+            if page.is_empty() {
+                assert_eq!(next.as_ref(), Some(&cursor), "behind the last one is the same place");
                 break;
             }
-            seen.extend(page.items.iter().map(buildid));
+            seen.extend(page);
+            cursor = next.expect("a cursor");
             assert!(seen.len() <= all.len(), "{order:?}");
         }
         assert_eq!(seen, all, "{order:?}");
     }
     // Where all are counted, they are counted as if from the beginning.
-    let spec =
-        ResultSpec { filters: vec![filter("after", FilterOp::Eq, "1")], limit: Some(1), ..ResultSpec::default() };
-    let page = list(test, &r::BUILDERS, &[], &spec).await;
+    let after = |value: &str| vec![filter("after", FilterOp::Eq, value)];
+    let first = ResultSpec { filters: after(""), limit: Some(1), ..ResultSpec::default() };
+    let first = query::list_text(test.db.read(), &r::BUILDERS, &[], &first).await.expect("reads");
+    let second = ResultSpec { filters: after(&first.next.expect("a cursor")), limit: Some(1), ..ResultSpec::default() };
+    let second = query::list_text(test.db.read(), &r::BUILDERS, &[], &second).await.expect("reads");
     let every = list(test, &r::BUILDERS, &[], &ResultSpec::default()).await;
-    assert_eq!((page.total, page.items.len()), (every.total, 1));
-    assert_ne!(page.items[0], every.items[0]);
-    for (resource, value) in [(&r::BUILDS, "x"), (&r::BUILDS, "999999"), (&r::BUILD_PROPERTIES, "1")] {
-        let spec = ResultSpec { filters: vec![filter("after", FilterOp::Eq, value)], ..ResultSpec::default() };
-        let refused = query::list(test.db.read(), resource, &[], &spec).await.expect_err("refused");
-        assert!(!matches!(refused, QueryError::Database(_)), "{refused}");
+    assert_eq!((first.total, second.total), (every.total, every.total));
+    assert_ne!(first.items, second.items);
+    // Whoever does not page by it is told nothing of it.
+    let plain = query::list_text(test.db.read(), &r::BUILDS, &[], &ResultSpec::default()).await.expect("reads");
+    assert_eq!(plain.next, None);
+}
+
+/// The ids of a page of builds, and the cursor of the next one.
+async fn page_after(
+    test: &TestDb,
+    scopes: &[Scope],
+    order: &[OrderBy],
+    limit: u64,
+    cursor: &str,
+) -> Result<(Vec<i64>, Option<String>), QueryError> {
+    let filters = vec![filter("after", FilterOp::Eq, cursor)];
+    let spec = ResultSpec { order: order.to_vec(), limit: Some(limit), filters, ..ResultSpec::default() };
+    let page = query::list_text(test.db.read(), &r::BUILDS, scopes, &spec).await?;
+    let items: Vec<Value> = serde_json::from_str(&page.items).expect("JSON");
+    Ok((items.iter().map(buildid).collect(), page.next))
+}
+
+async fn a_page_goes_on_after_an_item_that_was_deleted(test: &TestDb) {
+    fixtures::fill(test).await;
+    let order = [order("started_at", true)];
+    let all = page_after(test, &[], &order, 100, "").await.expect("reads").0;
+    let (first, next) = page_after(test, &[], &order, 3, "").await.expect("reads");
+    assert_eq!(first, all[..3]);
+    // The janitor takes the last one of the page, and the first one of the next.
+    let gone = &all[2..4];
+    test.db
+        .write(|tx| async move {
+            for id in gone {
+                buildguild_db::execute(&tx, "DELETE FROM builds WHERE id = $1", vec![(*id).into()]).await?;
+            }
+            Ok(())
+        })
+        .await
+        .expect("deletes");
+    let (second, _) = page_after(test, &[], &order, 3, &next.expect("a cursor")).await.expect("reads");
+    assert_eq!(second, all[4..7]);
+}
+
+async fn what_is_no_cursor_is_refused(test: &TestDb) {
+    use base64::Engine;
+
+    fixtures::fill(test).await;
+    let by_state = [order("state_string", true)];
+    let cursor = page_after(test, &[], &by_state, 1, "").await.expect("reads").1.expect("a cursor");
+    let made = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+    // What a client makes itself is as good, if its values fit.
+    page_after(test, &[], &by_state, 1, &made(r#"["-state_string","x",5]"#)).await.expect("reads");
+    let wrong = [
+        "x".to_owned(),
+        "4711".to_owned(),
+        "\u{e9}".to_owned(),
+        made("{}"),
+        made("[]"),
+        made(r#"["-state_string","x"]"#),
+        made(r#"["-state_string",7,5]"#),
+        made(r#"["-state_string","x","5"]"#),
+        made(r#"["-state_string","x",null]"#),
+        made(r#"["-state_string","\u0000",5]"#),
+        made(r#"["state_string","x",5]"#),
+        format!("{cursor}!"),
+    ];
+    for wrong in wrong {
+        let refused = page_after(test, &[], &by_state, 1, &wrong).await;
+        assert!(matches!(refused, Err(QueryError::InvalidCursor)), "{wrong}: {refused:?}");
     }
+    let elsewhere = page_after(test, &[], &[order("started_at", true)], 1, &cursor).await;
+    assert!(matches!(elsewhere, Err(QueryError::InvalidCursor)), "{elsewhere:?}");
+    // Properties have no id.
+    let spec = ResultSpec { filters: vec![filter("after", FilterOp::Eq, "")], ..ResultSpec::default() };
+    let refused = query::list_text(test.db.read(), &r::BUILD_PROPERTIES, &[], &spec).await.expect_err("refused");
+    assert!(matches!(refused, QueryError::UnknownField(_)), "{refused}");
 }
 
 fn buildid(item: &Value) -> i64 {

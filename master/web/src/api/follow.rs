@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::{error::ApiError, respond};
-use crate::{Answer, Backend, limits, limits::Hold, query::parameters, state::AppState};
+use crate::{Backend, limits, limits::Hold, query::parameters, state::AppState};
 
 /// The longest long poll.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -78,14 +78,7 @@ struct Follower {
 }
 
 async fn one(backend: &dyn Backend, path: &[&str], spec: &ResultSpec) -> Result<Value, ApiError> {
-    match backend.get(path, spec).await? {
-        Answer::Items { mut items, .. } => Ok(items.pop().unwrap_or_default()),
-        Answer::Text { items, .. } => {
-            let mut items: Vec<Value> = serde_json::from_str(&items).unwrap_or_default();
-            Ok(items.pop().unwrap_or_default())
-        }
-        Answer::Raw { .. } => Ok(Value::Null),
-    }
+    Ok(backend.get(path, spec).await?.into_items().pop().unwrap_or_default())
 }
 
 fn log_of(item: &Value) -> Log {

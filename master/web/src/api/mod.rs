@@ -18,7 +18,7 @@ use actix_web::{
 pub(crate) use self::control::decode as decode_control_call;
 pub(crate) use self::openapi::openapi;
 use self::{cors::Origin, error::ApiError};
-use crate::{query::decode_path_part, state::AppState};
+use crate::{conditional, query::decode_path_part, state::AppState};
 
 /// The version of the API, and its alias.
 const VERSIONS: [&str; 2] = ["v2", "latest"];
@@ -52,7 +52,7 @@ pub(crate) async fn handle(request: HttpRequest, payload: web::Payload, state: w
     let mut response = match *request.method() {
         Method::OPTIONS => return cors::preflight(&request, &origin),
         Method::GET | Method::HEAD if origin == Origin::Foreign => ApiError::InvalidOrigin.respond(),
-        Method::GET | Method::HEAD => read::handle(&request, &state, &parts).await,
+        Method::GET | Method::HEAD => conditional::answer(&request, read::handle(&request, &state, &parts).await),
         Method::POST if origin == Origin::Foreign => control::refuse_origin(),
         Method::POST => control::handle(&request, payload, &state, &parts).await,
         _ => ApiError::Method.respond(),

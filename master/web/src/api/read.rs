@@ -2,12 +2,16 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{self, HeaderValue},
+    http::header::{self, EntityTag, HeaderValue},
     web,
 };
 use futures::StreamExt;
 
-use super::{error::ApiError, follow, respond};
+use super::{
+    error::ApiError,
+    follow,
+    respond::{self, Meta},
+};
 use crate::{
     Answer,
     auth::{access, user_of},
@@ -34,9 +38,11 @@ async fn read(request: &HttpRequest, state: &web::Data<AppState>, path: &[&str])
         .await
         .map_err(|_elapsed| ApiError::TimedOut)??;
     Ok(match answer {
-        Answer::Items { plural, items, total } => respond::items(request, plural, &items, total),
-        Answer::Text { plural, items, total } => respond::text_items(request, plural, &items, total),
-        Answer::Raw { mime_type, filename, body } => download(&mime_type, filename.as_deref(), body),
+        Answer::Items { plural, items, total } => respond::items(request, plural, &items, Meta { total, next: None }),
+        Answer::Text { plural, items, total, next } => {
+            respond::text_items(request, plural, &items, Meta { total, next })
+        }
+        Answer::Raw { mime_type, filename, tag, body } => download(&mime_type, filename.as_deref(), tag, body),
     })
 }
 
@@ -44,6 +50,7 @@ async fn read(request: &HttpRequest, state: &web::Data<AppState>, path: &[&str])
 fn download(
     mime_type: &str,
     filename: Option<&str>,
+    tag: Option<String>,
     body: futures::stream::BoxStream<'static, Result<bytes::Bytes, crate::ReadError>>,
 ) -> HttpResponse {
     let mut response = HttpResponse::Ok();
@@ -59,6 +66,10 @@ fn download(
             response.insert_header((header::CONTENT_SECURITY_POLICY, "sandbox"));
         }
     }
+    if let Some(tag) = tag {
+        response.insert_header((header::ETAG, EntityTag::new_weak(tag).to_string()));
+    }
+    response.insert_header((header::CACHE_CONTROL, "private, no-cache"));
     response.insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
     response.streaming(body.map(|chunk| chunk.map_err(|error| ApiError::from(error).to_string())))
 }

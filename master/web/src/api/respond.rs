@@ -24,53 +24,64 @@ pub(super) fn json(request: &HttpRequest, status: StatusCode, body: &impl Serial
         (INDENTED, serde_json::to_vec_pretty(body))
     };
     let text = text.expect("the bodies are made of texts, numbers, lists and maps with text keys");
-    HttpResponseBuilder::new(status).content_type(content_type).body(text)
+    answer(status, content_type, text)
+}
+
+/// What is said of a collection beside its items.
+#[derive(Serialize)]
+pub(super) struct Meta {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) total: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) next: Option<String>,
 }
 
 /// Resources: `{"<plural>": [...], "meta": {...}}`.
-pub(super) fn items(request: &HttpRequest, plural: &'static str, items: &[Value], total: Option<u64>) -> HttpResponse {
-    json(request, StatusCode::OK, &Body { plural, items, total })
+pub(super) fn items(request: &HttpRequest, plural: &'static str, items: &[Value], meta: Meta) -> HttpResponse {
+    json(request, StatusCode::OK, &Body { plural, items, meta })
 }
 
 /// Resources that are JSON text already.
-pub(super) fn text_items(request: &HttpRequest, plural: &'static str, items: &str, total: Option<u64>) -> HttpResponse {
+pub(super) fn text_items(request: &HttpRequest, plural: &'static str, items: &str, meta: Meta) -> HttpResponse {
     if !wants_json(request) {
         // People are few and patient.
         let items = serde_json::from_str::<Vec<Value>>(items).unwrap_or_default();
-        return self::items(request, plural, &items, total);
+        return self::items(request, plural, &items, meta);
     }
-    let mut text = String::with_capacity(items.len() + plural.len() + 48);
-    text.push_str("{\"");
-    text.push_str(plural);
-    text.push_str("\":");
-    text.push_str(items);
-    text.push_str(",\"meta\":{");
-    if let Some(total) = total {
-        text.push_str("\"total\":");
-        text.push_str(&total.to_string());
-    }
-    text.push_str("}}");
-    HttpResponse::Ok().content_type(COMPACT).body(text)
+    let mut text = Vec::with_capacity(items.len() + plural.len() + 64);
+    text.extend_from_slice(b"{\"");
+    text.extend_from_slice(plural.as_bytes());
+    text.extend_from_slice(b"\":");
+    text.extend_from_slice(items.as_bytes());
+    text.extend_from_slice(b",\"meta\":");
+    serde_json::to_writer(&mut text, &meta).expect("a number and a text");
+    text.push(b'}');
+    answer(StatusCode::OK, COMPACT, text)
+}
+
+/// An answer that is asked for again each time, and only by those who were allowed to see it.
+fn answer(status: StatusCode, content_type: &'static str, text: Vec<u8>) -> HttpResponse {
+    HttpResponseBuilder::new(status)
+        .insert_header((header::CACHE_CONTROL, "private, no-cache"))
+        // The form depends on it; the encoding is added where one is chosen.
+        .insert_header((header::VARY, "accept"))
+        .content_type(content_type)
+        .body(text)
 }
 
 struct Body<'a> {
     plural: &'static str,
     items: &'a [Value],
-    total: Option<u64>,
+    meta: Meta,
 }
 
 impl Serialize for Body<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap;
 
-        #[derive(Serialize)]
-        struct Meta {
-            #[serde(skip_serializing_if = "Option::is_none")]
-            total: Option<u64>,
-        }
         let mut map = serializer.serialize_map(Some(2))?;
         map.serialize_entry(self.plural, self.items)?;
-        map.serialize_entry("meta", &Meta { total: self.total })?;
+        map.serialize_entry("meta", &self.meta)?;
         map.end()
     }
 }

@@ -3,16 +3,13 @@
 use buildguild_types::spec::ResultSpec;
 use serde_json::{Map, Value};
 
-use crate::{Answer, Backend, ReadError};
+use crate::{Backend, ReadError};
 
 /// The only item at `path`; nothing if there is none.
 async fn one(backend: &dyn Backend, path: &[&str]) -> Result<Option<Value>, ReadError> {
     match backend.get(path, &ResultSpec::default()).await {
-        Ok(Answer::Items { items, .. }) => Ok(items.into_iter().next()),
-        Ok(Answer::Text { items, .. }) => {
-            Ok(serde_json::from_str::<Vec<Value>>(&items).unwrap_or_default().into_iter().next())
-        }
-        Ok(Answer::Raw { .. }) | Err(ReadError::NotFound(_) | ReadError::NoSuchPath(_)) => Ok(None),
+        Ok(answer) => Ok(answer.into_items().into_iter().next()),
+        Err(ReadError::NotFound(_) | ReadError::NoSuchPath(_)) => Ok(None),
         Err(error) => Err(error),
     }
 }

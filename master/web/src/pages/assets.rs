@@ -14,11 +14,12 @@ use actix_web::{
     web,
 };
 use base64::Engine;
+use bytes::Bytes;
 use rust_embed::RustEmbed;
 use sha2::{Digest, Sha256};
 
 use super::bootstrap::{REVALIDATE, config_of, script};
-use crate::{auth::user_of, query::decode_path_part, state::AppState};
+use crate::{auth::user_of, conditional, query::decode_path_part, state::AppState};
 
 /// What `npm run build` made of `www/`; empty if it was not run.
 #[derive(RustEmbed)]
@@ -69,7 +70,7 @@ pub(crate) async fn index(request: HttpRequest, state: web::Data<AppState>) -> H
     if state.options.static_dir.is_none() {
         response.insert_header((header::CONTENT_SECURITY_POLICY, policy(&script)));
     }
-    response.body(page)
+    conditional::answer(&request, response.body(page))
 }
 
 /// What the page may do: run its own scripts and the one with the configuration, and talk to its own server. Styles may
@@ -93,18 +94,18 @@ pub(crate) async fn asset(request: HttpRequest, state: web::Data<AppState>) -> H
     let Some(file) = found else {
         return HttpResponse::NotFound().content_type(ContentType::plaintext()).body("404 Not Found");
     };
-    let etag = header::EntityTag::new_strong(hex(&file.hash[..16]));
-    let known = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     // The build gives files under assets/ names that change with their content.
     let caching = if path.starts_with("assets/") { "public,max-age=31536000,immutable" } else { "public,max-age=0" };
-    let is_known = known.is_some_and(|known| known.split(',').any(|tag| tag.trim() == etag.to_string()));
-    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    response.insert_header((header::CACHE_CONTROL, caching)).insert_header((header::ETAG, etag.to_string()));
-    if is_known {
-        return response.finish();
-    }
-    let mime_type = mime_guess::from_path(&path).first_or_octet_stream();
-    response.content_type(mime_type.as_ref()).body(file.content.into_owned())
+    let content = match file.content {
+        Cow::Borrowed(embedded) => Bytes::from_static(embedded),
+        Cow::Owned(read) => read.into(),
+    };
+    let response = HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, caching))
+        .insert_header((header::ETAG, header::EntityTag::new_weak(hex(&file.hash[..16])).to_string()))
+        .content_type(mime_guess::from_path(&path).first_or_octet_stream().as_ref())
+        .body(content);
+    conditional::answer(&request, response)
 }
 
 /// `GET /robots.txt`: build pages are many, change all the time, and are of no use in a search engine.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     auth::{User, user_of},
+    conditional,
     state::AppState,
 };
 
@@ -14,7 +15,8 @@ pub(super) const REVALIDATE: (header::HeaderName, &str) = (header::CACHE_CONTROL
 /// `GET /config`.
 pub(crate) async fn config(request: HttpRequest, state: web::Data<AppState>) -> HttpResponse {
     let body = config_of(&state, &user_of(&request, &state)).to_string();
-    HttpResponse::Ok().insert_header(REVALIDATE).content_type("application/json").body(body)
+    let response = HttpResponse::Ok().insert_header(REVALIDATE).content_type("application/json").body(body);
+    conditional::answer(&request, response)
 }
 
 /// The configuration as clients of `user` see it. Built field by field, so that no secret gets into it by accident.

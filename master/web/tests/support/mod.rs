@@ -72,6 +72,7 @@ impl Backend for Farm {
         let items = |items: Vec<Value>, total| Ok(Answer::Items { plural: "builders", items, total });
         match path {
             [] => Ok(Answer::Items { plural: "rootlinks", items: vec![json!({ "name": "builders" })], total: Some(1) }),
+            ["application.spec"] => Ok(Answer::Items { plural: "specs", items: vec![], total: Some(0) }),
             ["builders"] => {
                 let known = ["builderid", "name", "tags"];
                 if let Some(filter) = spec.filters.iter().find(|filter| !known.contains(&filter.field.as_str())) {
@@ -96,6 +97,7 @@ impl Backend for Farm {
             ["logs", "1", kind @ ("raw" | "raw_inline")] => Ok(Answer::Raw {
                 mime_type: "text/plain; charset=utf-8".to_owned(),
                 filename: (*kind == "raw").then(|| "compile_build_1_step_configure_log_stdio".to_owned()),
+                tag: (*kind == "raw").then(|| "log1-1000".to_owned()),
                 body: stream::iter((0..1000).map(|n| Ok(Bytes::from(format!("line {n}\n"))))).boxed(),
             }),
             ["logs", "7"] => {

@@ -21,26 +21,22 @@ use utoipa::openapi::{
 use self::paths::Template;
 use super::{error::ApiError, respond};
 use crate::{
-    Answer,
     auth::{access, user_of},
+    conditional,
     state::AppState,
 };
 
 /// `GET /api/openapi.json`.
 pub(crate) async fn openapi(request: HttpRequest, state: web::Data<AppState>) -> HttpResponse {
     match document(&request, &state).await {
-        Ok(document) => respond::json(&request, StatusCode::OK, &document),
+        Ok(document) => conditional::answer(&request, respond::json(&request, StatusCode::OK, &document)),
         Err(error) => error.respond(),
     }
 }
 
 async fn document(request: &HttpRequest, state: &AppState) -> Result<OpenApi, ApiError> {
     access::check(state, request, &user_of(request, state), access::Request::Read).await?;
-    let endpoints = match state.backend.get(&["application.spec"], &ResultSpec::default()).await? {
-        Answer::Items { items, .. } => items,
-        Answer::Text { items, .. } => serde_json::from_str(&items).unwrap_or_default(),
-        Answer::Raw { .. } => Vec::new(),
-    };
+    let endpoints = state.backend.get(&["application.spec"], &ResultSpec::default()).await?.into_items();
     let base = state.farm().buildbot_url.trim_end_matches('/').to_owned();
     Ok(generate(&endpoints, &format!("{base}/api/v2")))
 }

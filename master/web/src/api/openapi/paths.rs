@@ -141,8 +141,10 @@ impl<'a> Template<'a> {
             parameters.push(number("offset", "Skip so many."));
         }
         if !is_single {
-            parameters
-                .push(number("after", "Go on behind the item with this id, in the order asked for (by id without)."));
+            let what = "Pages that go on after each other: empty for the first, then `meta.next` of the page before. \
+                Small collections, and those whose items have no id, do not know it.";
+            let schema = simple(Type::String, false);
+            parameters.push(query("after", what).required(Required::False).schema(Some(schema)).build());
         }
         if self.last == "contents" {
             parameters.push(number(

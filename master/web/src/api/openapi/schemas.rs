@@ -119,6 +119,7 @@ pub(super) fn helpers() -> Vec<(&'static str, Schema)> {
     let meta = ObjectBuilder::new()
         .schema_type(Type::Object)
         .property("total", number().description(Some("How many there are; see docs/http-api.md for what is counted.")))
+        .property("next", text().description(Some("With `after`: where the next page begins.")))
         .required("total");
     vec![
         ("step_url", url),
