@@ -1,6 +1,7 @@
 //! A broker of its own for each test that wants one, which the test can kill, start again and wipe.
 
 use anyhow::{Result, ensure};
+use lapin::{Connection, ConnectionProperties, options::QueueDeleteOptions};
 use test_servers::{RabbitMq, Redis};
 
 /// Through which broker the masters of a test hear of each other.
@@ -82,6 +83,31 @@ impl TestBroker {
         }
     }
 
+    /// Starts the server again with an empty disk; ends it first if it runs.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start_empty(&mut self) -> Result<()> {
+        match self {
+            Self::Memory => Ok(()),
+            Self::Redis(server) => server.start_empty(),
+            Self::RabbitMq(server) => server.wipe(),
+        }
+    }
+
+    /// Takes the event log of this generation out of the running server, as an administrator's mistake would: `FLUSHALL`
+    /// in Redis, the deletion of the queue in RabbitMQ.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub async fn lose_log(&self, generation: &str) -> Result<()> {
+        match self {
+            Self::Memory => Ok(()),
+            Self::Redis(server) => server.wipe(),
+            Self::RabbitMq(server) => delete_queue(&server.url(), &format!("log.{generation}")).await,
+        }
+    }
+
     /// Removes all that the server holds. (RabbitMQ is killed and started again for that.)
     ///
     /// # Errors
@@ -93,4 +119,11 @@ impl TestBroker {
             Self::RabbitMq(server) => server.wipe(),
         }
     }
+}
+
+async fn delete_queue(url: &str, queue: &str) -> Result<()> {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
+    Ok(connection.close(200, "done".into()).await?)
 }

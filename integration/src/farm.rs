@@ -42,6 +42,19 @@ impl Farm {
         self
     }
 
+    /// The same on whichever of the farm's workers is free.
+    #[must_use]
+    pub fn builder_on_any(mut self, name: &str, steps: &[&str]) -> Self {
+        let _ = writeln!(
+            self.builders,
+            "    util.BuilderConfig(name={name:?}, workernames=[w.name for w in c['workers']], \
+             factory=util.BuildFactory([{}])),",
+            steps.join(", ")
+        );
+        self.names.push(name.to_owned());
+        self
+    }
+
     /// With further lines.
     #[must_use]
     pub fn extra(mut self, lines: &str) -> Self {

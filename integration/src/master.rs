@@ -126,6 +126,11 @@ impl MasterProcess {
         (1..=self.starts).map(|start| std::fs::read_to_string(self.log_file_of(start)).unwrap_or_default()).collect()
     }
 
+    /// How often it was started.
+    pub fn starts(&self) -> u32 {
+        self.starts
+    }
+
     fn log_file(&self) -> PathBuf {
         self.log_file_of(self.starts)
     }

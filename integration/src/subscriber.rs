@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use futures::{SinkExt, StreamExt};
@@ -19,7 +19,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 struct Seen {
     events: HashMap<String, u64>,
-    resets: Vec<String>,
+    resets: Vec<(SystemTime, String)>,
     connections: u64,
     cursor: Option<String>,
 }
@@ -55,7 +55,12 @@ impl Subscriber {
 
     /// The resets it was told: each means that events may be missing, and that it fetched the state again.
     pub fn resets(&self) -> Vec<String> {
-        self.seen().resets.clone()
+        self.seen().resets.iter().map(|(_, text)| text.clone()).collect()
+    }
+
+    /// When it was told of them.
+    pub fn reset_times(&self) -> Vec<SystemTime> {
+        self.seen().resets.iter().map(|(at, _)| *at).collect()
     }
 
     /// How many connections it had.
@@ -115,7 +120,10 @@ async fn connection(port: u16, seen: &Mutex<Seen>) -> Result<()> {
         } else if message["_id"] == 1 {
             match message["code"].as_i64() {
                 Some(200) => {}
-                Some(410) => seen.resets.push(message["error"].as_str().unwrap_or("reset").to_owned()),
+                Some(410) => {
+                    let text = message["error"].as_str().unwrap_or("reset").to_owned();
+                    seen.resets.push((SystemTime::now(), text));
+                }
                 _ => bail!("refused: {message}"),
             }
             seen.connections += 1;

@@ -94,7 +94,7 @@ async fn storm(arguments: &StormArguments) -> Result<()> {
         let broker = Broker::from(*broker);
         let report = chaos(Run { seed: arguments.seed, duration, size: size(broker) }, &calm).await?;
         eprintln!("{report}");
-        text.push_str(&format!("## {broker:?}\n\n{report}\n"));
+        text.push_str(&format!("## {broker:?}\n\n{}\n", report.summary()));
     }
     put(arguments.report.as_deref(), &text)
 }

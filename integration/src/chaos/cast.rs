@@ -1,14 +1,18 @@
 //! Who takes part in a run: the cluster with its links, the workers behind a balancer, the project, the outsiders.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::farm::following;
 use super::project::Project;
 use crate::balancer::Balancer;
-use crate::broker::Broker;
+use crate::broker::{Broker, TestBroker};
 use crate::cluster::TestCluster;
 use crate::database::Database;
+use crate::farm::Farm;
 use crate::link::Link;
 use crate::master::MasterProcess;
 use crate::native_worker::NativeWorker;
@@ -17,7 +21,7 @@ use crate::subscriber::Subscriber;
 use crate::waiting::{DEADLINE, wait_for};
 
 /// What builders there are; each change is built on all of them.
-const BUILDERS: [&str; 2] = ["quick", "slow"];
+pub(super) const BUILDERS: [&str; 2] = ["quick", "slow"];
 
 /// How many masters, workers and changes, and how they hear of each other.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +43,7 @@ pub struct Size {
 pub struct Cast {
     /// What can be published.
     pub project: Project,
-    /// Outsiders: one, or with the memory broker one for each master.
+    /// Outsiders: one at each master; and with a broker one that goes to whichever answers, which is the last.
     pub subscribers: Vec<Subscriber>,
     /// Native workers behind the balancer.
     pub workers: Vec<NativeWorker>,
@@ -49,6 +53,12 @@ pub struct Cast {
     pub broker_links: Vec<Link>,
     /// How often a master had to be started that had ended by itself.
     pub revived: usize,
+    /// How often a master that was asked to leave had to be killed.
+    pub stayed: usize,
+    /// Masters that are to be down for now.
+    down: BTreeSet<usize>,
+    /// The broker, while it is ended and started again.
+    broker_at_work: Option<JoinHandle<Result<TestBroker>>>,
     _balancer: Balancer,
     /// The cluster.
     pub cluster: TestCluster,
@@ -75,7 +85,8 @@ impl Cast {
             .setting("CLUSTER__RESCAN_INTERVAL", "1s")
             .setting("SHUTDOWN__DRAIN_TIMEOUT", "1s")
             .start(|directory| {
-                let made = project.insert(Project::create(directory, size.changes)?);
+                // One more than the storm is about, to see whether the cluster works after it.
+                let made = project.insert(Project::create(directory, size.changes + 1)?);
                 Ok(farm(&made.url(), size.workers))
             })
             .await?;
@@ -86,14 +97,18 @@ impl Cast {
         let workers = (0..size.workers)
             .map(|index| cluster.add_native_worker(balancer.port(), &format!("w{index}"), "secret"))
             .collect::<Result<_>>()?;
-        let subscribers = match size.broker {
-            // Each master hears only itself, so somebody has to listen at each.
-            Broker::Memory => web.iter().map(|port| Subscriber::start(&[*port])).collect(),
-            Broker::Redis | Broker::RabbitMq => vec![Subscriber::start(&web)],
-        };
+        let mut subscribers: Vec<Subscriber> = web.iter().map(|port| Subscriber::start(&[*port])).collect();
+        if size.broker != Broker::Memory {
+            subscribers.push(Subscriber::start(&web));
+        }
         let (database_links, broker_links) = cluster.take_links();
         wait_for("the first poll", DEADLINE, async || {
             Ok(cluster.masters.iter().any(|master| master.log().contains("first poll")).then_some(()))
+        })
+        .await?;
+        // Nobody promises them what happened before they came.
+        wait_for("the outsiders listen", DEADLINE, async || {
+            Ok(subscribers.iter().all(|outsider| outsider.connections() > 0).then_some(()))
         })
         .await?;
         Ok(Self {
@@ -103,6 +118,9 @@ impl Cast {
             database_links,
             broker_links,
             revived: 0,
+            stayed: 0,
+            down: BTreeSet::new(),
+            broker_at_work: None,
             _balancer: balancer,
             cluster,
         })
@@ -121,13 +139,49 @@ impl Cast {
     /// # Errors
     /// If that fails.
     pub fn revive(&mut self) -> Result<()> {
-        for master in &mut self.cluster.masters {
-            if master.has_ended()? {
+        for (index, master) in self.cluster.masters.iter_mut().enumerate() {
+            if !self.down.contains(&index) && master.has_ended()? {
                 master.start()?;
                 self.revived += 1;
             }
         }
         Ok(())
+    }
+
+    /// This master is not to be revived.
+    pub(super) fn leave_down(&mut self, index: usize) {
+        self.down.insert(index);
+    }
+
+    /// Starts a master that was left down.
+    pub(super) fn start_again(&mut self, index: usize) -> Result<()> {
+        self.down.remove(&index);
+        self.master(index)?.start()
+    }
+
+    /// Lets something that takes long be done with the broker, while all else goes on.
+    pub(super) fn work_on_broker(&mut self, work: impl FnOnce(&mut TestBroker) -> Result<()> + Send + 'static) {
+        let mut broker = std::mem::replace(&mut self.cluster.broker, TestBroker::Memory);
+        self.broker_at_work = Some(spawn_blocking(move || work(&mut broker).map(|()| broker)));
+    }
+
+    /// Whether that is done.
+    pub(super) fn is_broker_back(&self) -> bool {
+        self.broker_at_work.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits until that is done.
+    pub(super) async fn take_broker_back(&mut self) -> Result<()> {
+        if let Some(work) = self.broker_at_work.take() {
+            self.cluster.broker = work.await??;
+        }
+        Ok(())
+    }
+
+    /// The running broker loses the log that is in force.
+    pub(super) async fn lose_log(&mut self) -> Result<()> {
+        let generation = self.cluster.database.sql("SELECT generation FROM event_log")?;
+        self.cluster.broker.lose_log(generation.trim()).await
     }
 
     /// A client of a master that answers.
@@ -166,33 +220,19 @@ impl Cast {
     }
 }
 
-/// Every change is built twice; the result depends on the revision alone.
+/// The masters' farm: the result of a build depends on the revision alone.
 fn farm(project: &str, workers: usize) -> String {
-    let names: Vec<String> = (0..workers).map(|index| format!("w{index}")).collect();
-    let declared: Vec<String> = names.iter().map(|name| format!("worker.Worker({name:?}, 'secret')")).collect();
-    format!(
-        r#"
-from buildbot.plugins import *
-c = BuildmasterConfig = {{}}
-c['collapseRequests'] = False
-c['protocols'] = {{'msgpack_experimental_v7': {{'port': 9989}}}}
-c['www'] = dict(port=8010)
-c['workers'] = [{declared}]
-c['change_source'] = [changes.GitPoller(repourl={project:?}, branches=['main'], pollInterval=1, pollAtLaunch=True)]
-c['schedulers'] = [
-    schedulers.SingleBranchScheduler(name='each', branch='main', treeStableTimer=None, builderNames={BUILDERS:?}),
-]
-def factory(command):
-    return util.BuildFactory([
-        steps.ShellCommand(name='print', command=['sh', '-c', util.Interpolate('echo %(prop:revision)s; ' + command)]),
-        steps.ShellCommand(name='verdict', command=['sh', '-c', util.Interpolate(
-            'case %(prop:revision)s in [0-3]*) exit 1;; *) exit 0;; esac')]),
-    ])
-c['builders'] = [
-    util.BuilderConfig(name='quick', workernames={names:?}, factory=factory('true')),
-    util.BuilderConfig(name='slow', workernames={names:?}, factory=factory('sleep 0.5')),
-]
-"#,
-        declared = declared.join(", "),
-    )
+    let mut farm = Farm::new();
+    for index in 0..workers {
+        farm = farm.worker(&format!("w{index}"));
+    }
+    let shell = |name: &str, script: &str| {
+        format!("steps.ShellCommand(name={name:?}, command=['sh', '-c', util.Interpolate({script:?})])")
+    };
+    let verdict = shell("verdict", "case %(prop:revision)s in [0-3]*) exit 1;; *) exit 0;; esac");
+    for (builder, command) in BUILDERS.into_iter().zip(["true", "sleep 0.5"]) {
+        let print = shell("print", &format!("echo %(prop:revision)s; {command}"));
+        farm = farm.builder_on_any(builder, &[&print, &verdict]);
+    }
+    following(farm, project, &BUILDERS)
 }

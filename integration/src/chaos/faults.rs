@@ -6,10 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::cast::Cast;
-use super::dice::Dice;
-use crate::broker::Broker;
 
-/// One fault. Masters are named by their index.
+/// One fault. Masters and workers are named by their index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// SIGKILL; started again a while later.
@@ -26,14 +24,33 @@ pub enum Fault {
     KillWorker(usize),
     /// The database server crashes and recovers.
     CrashDatabase,
-    /// The broker is killed and started again.
+    /// The broker is ended and started again: Redis by SIGKILL, RabbitMQ in order.
     CrashBroker,
-    /// The broker loses all that it holds.
+    /// The running broker loses the event log: `FLUSHALL`, or the deletion of the queue.
     WipeBroker,
+    /// The broker is ended and started again with an empty disk.
+    EmptyBroker,
+}
+
+/// What a fault needs for itself alone while it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A master's process.
+    Master(usize),
+    /// A master's link to the database.
+    DatabaseLink(usize),
+    /// A master's link to the broker.
+    BrokerLink(usize),
+    /// A worker's process.
+    Worker(usize),
+    /// The database server.
+    Database,
+    /// The broker.
+    Broker,
 }
 
 /// The names of all kinds, for the report.
-pub const KINDS: [&str; 9] = [
+pub const KINDS: [&str; 10] = [
     "kill",
     "restart",
     "pause",
@@ -41,8 +58,9 @@ pub const KINDS: [&str; 9] = [
     "cut broker",
     "kill worker",
     "crash database",
-    "crash broker",
+    "restart broker",
     "wipe broker",
+    "restart broker empty",
 ];
 
 impl Fault {
@@ -58,97 +76,113 @@ impl Fault {
             Self::CrashDatabase => KINDS[6],
             Self::CrashBroker => KINDS[7],
             Self::WipeBroker => KINDS[8],
+            Self::EmptyBroker => KINDS[9],
         }
     }
 
-    /// One of each kind that makes sense with the broker, in an order of their own for each seed.
-    pub fn deck(dice: &mut Dice, masters: usize, workers: usize, broker: Broker) -> Vec<Self> {
-        let worker = dice.below(workers);
-        let mut master = || dice.below(masters);
-        let mut deck = vec![Self::Kill(master()), Self::Restart(master()), Self::Pause(master())];
-        deck.extend([Self::CutDatabase(master()), Self::KillWorker(worker), Self::CrashDatabase]);
-        if broker != Broker::Memory {
-            deck.extend([Self::CutBroker(master()), Self::CrashBroker, Self::WipeBroker]);
-        }
-        for index in (1..deck.len()).rev() {
-            deck.swap(index, dice.below(index + 1));
-        }
-        deck
+    /// Whether the broker loses the log.
+    pub fn is_wipe(self) -> bool {
+        matches!(self, Self::WipeBroker | Self::EmptyBroker)
     }
 
-    /// One at random, among those that make sense with the broker.
-    pub fn choose(dice: &mut Dice, masters: usize, workers: usize, broker: Broker) -> Self {
-        let master = dice.below(masters);
-        let kinds = if broker == Broker::Memory { 9 } else { 14 };
-        match dice.below(kinds) {
-            0..=2 => Self::Kill(master),
-            3 => Self::Restart(master),
-            4 | 5 => Self::Pause(master),
-            6 => Self::CutDatabase(master),
-            7 => Self::KillWorker(dice.below(workers)),
-            8 => Self::CrashDatabase,
-            9 | 10 => Self::CutBroker(master),
-            11 | 12 => Self::CrashBroker,
-            _ => Self::WipeBroker,
+    /// Whom it hits.
+    pub fn target(self) -> Target {
+        match self {
+            Self::Kill(index) | Self::Restart(index) | Self::Pause(index) => Target::Master(index),
+            Self::CutDatabase(index) => Target::DatabaseLink(index),
+            Self::CutBroker(index) => Target::BrokerLink(index),
+            Self::KillWorker(index) => Target::Worker(index),
+            Self::CrashDatabase => Target::Database,
+            Self::CrashBroker | Self::WipeBroker | Self::EmptyBroker => Target::Broker,
         }
     }
 
-    /// Does it, waits, and undoes it. `expire` is the time after which a master is declared dead.
+    /// Does it.
     ///
     /// # Errors
-    /// If the means fail: a process cannot be started, for example.
-    pub async fn commit(self, cast: &mut Cast, dice: &mut Dice, expire: Duration) -> Result<()> {
-        let (short, long) = (Duration::from_millis(100), expire * 2);
-        let beyond = dice.between(expire + expire / 2, expire * 2);
-        let some_time = dice.between(short, long);
+    /// If the means fail: a process cannot be killed, for example.
+    pub(super) async fn begin(self, cast: &mut Cast, lasts: Duration) -> Result<()> {
         match self {
             Self::Kill(index) => {
-                cast.master(index)?.kill()?;
-                tokio::time::sleep(some_time).await;
-                cast.master(index)?.start()
+                // It may have ended by itself just now, which is as good.
+                cast.revive()?;
+                cast.leave_down(index);
+                cast.master(index)?.kill()
             }
             Self::Restart(index) => {
-                let master = cast.master(index)?;
-                master.stop().await?;
-                master.start()
+                cast.revive()?;
+                cast.leave_down(index);
+                cast.master(index)?.signal("TERM")
             }
             Self::Pause(index) => {
-                cast.master(index)?.signal("STOP")?;
-                tokio::time::sleep(beyond).await;
-                cast.master(index)?.signal("CONT")
+                cast.revive()?;
+                cast.master(index)?.signal("STOP")
             }
             Self::CutDatabase(index) => {
-                let link = cast.database_links.get(index).context("a link")?;
-                link.cut();
-                tokio::time::sleep(some_time).await;
-                link.heal();
+                cast.database_links.get(index).context("a link")?.cut();
                 Ok(())
             }
             Self::CutBroker(index) => {
-                let link = cast.broker_links.get(index).context("a link")?;
-                link.cut();
-                tokio::time::sleep(some_time).await;
-                link.heal();
+                cast.broker_links.get(index).context("a link")?.cut();
                 Ok(())
             }
-            Self::KillWorker(index) => {
-                let worker = cast.workers.get_mut(index).context("a worker")?;
-                worker.kill()?;
-                tokio::time::sleep(some_time).await;
-                worker.start()
-            }
+            Self::KillWorker(index) => cast.workers.get_mut(index).context("a worker")?.kill(),
             Self::CrashDatabase => {
-                let server = cast.cluster.database.own().context("a server of its own")?;
-                server.crash();
-                tokio::time::sleep(some_time).await;
-                cast.cluster.database.own().context("a server of its own")?.restart()
+                cast.cluster.database.own().context("a server of its own")?.crash();
+                Ok(())
             }
-            Self::CrashBroker => {
-                cast.cluster.broker.kill()?;
-                tokio::time::sleep(some_time).await;
-                cast.cluster.broker.restart()
+            Self::CrashBroker | Self::EmptyBroker => {
+                cast.work_on_broker(move |broker| {
+                    broker.kill()?;
+                    std::thread::sleep(lasts);
+                    if self == Self::EmptyBroker { broker.start_empty() } else { broker.restart() }
+                });
+                Ok(())
             }
-            Self::WipeBroker => cast.cluster.broker.wipe(),
+            Self::WipeBroker => cast.lose_log().await,
+        }
+    }
+
+    /// Whether it can be undone now, which was due some time ago.
+    ///
+    /// # Errors
+    /// If the system cannot tell.
+    pub(super) fn may_end(self, cast: &mut Cast, overdue: Duration) -> Result<bool> {
+        match self {
+            // What a service manager waits before it kills.
+            Self::Restart(index) => Ok(overdue > Duration::from_secs(20) || cast.master(index)?.has_ended()?),
+            Self::CrashBroker | Self::EmptyBroker => Ok(cast.is_broker_back()),
+            _ => Ok(true),
+        }
+    }
+
+    /// Undoes it.
+    ///
+    /// # Errors
+    /// If the means fail: a process cannot be started, for example.
+    pub(super) async fn end(self, cast: &mut Cast) -> Result<()> {
+        match self {
+            Self::Kill(index) => cast.start_again(index),
+            Self::Restart(index) => {
+                if !cast.master(index)?.has_ended()? {
+                    cast.stayed += 1;
+                    cast.master(index)?.kill()?;
+                }
+                cast.start_again(index)
+            }
+            Self::Pause(index) => cast.master(index)?.signal("CONT"),
+            Self::CutDatabase(index) => {
+                cast.database_links.get(index).context("a link")?.heal();
+                Ok(())
+            }
+            Self::CutBroker(index) => {
+                cast.broker_links.get(index).context("a link")?.heal();
+                Ok(())
+            }
+            Self::KillWorker(index) => cast.workers.get_mut(index).context("a worker")?.start(),
+            Self::CrashDatabase => cast.cluster.database.own().context("a server of its own")?.restart(),
+            Self::CrashBroker | Self::EmptyBroker => cast.take_broker_back().await,
+            Self::WipeBroker => Ok(()),
         }
     }
 }
@@ -159,7 +193,7 @@ impl fmt::Display for Fault {
             Self::Kill(index) | Self::Restart(index) | Self::Pause(index) => write!(f, "{} m{index}", self.kind()),
             Self::CutDatabase(index) | Self::CutBroker(index) => write!(f, "{} of m{index}", self.kind()),
             Self::KillWorker(index) => write!(f, "{} w{index}", self.kind()),
-            Self::CrashDatabase | Self::CrashBroker | Self::WipeBroker => f.write_str(self.kind()),
+            Self::CrashDatabase | Self::CrashBroker | Self::WipeBroker | Self::EmptyBroker => f.write_str(self.kind()),
         }
     }
 }

@@ -1,36 +1,54 @@
 //! What a run says of itself.
 
 use std::fmt::{self, Write as _};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::Run;
 use super::cast::Cast;
 use super::faults::{Fault, KINDS};
+use super::news::seconds;
 use super::outcome::Outcome;
 use crate::subscriber::Subscriber;
+
+/// A fault that was committed: from when until when, since the beginning.
+#[derive(Clone, Copy, Debug)]
+struct Committed {
+    from: Duration,
+    until: Option<Duration>,
+    fault: Fault,
+}
 
 /// The report of a run, in Markdown.
 #[derive(Clone, Debug)]
 pub struct Report {
     run: Run,
-    faults: Vec<(Duration, Option<Duration>, Fault)>,
+    began: SystemTime,
+    faults: Vec<Committed>,
     published: Option<Duration>,
     built: Option<Duration>,
     lines: Vec<String>,
+    is_good: bool,
 }
 
 impl Report {
     pub(super) fn new(run: Run) -> Self {
-        Self { run, faults: Vec::new(), published: None, built: None, lines: Vec::new() }
+        let (faults, lines) = (Vec::new(), Vec::new());
+        Self { run, began: SystemTime::now(), faults, published: None, built: None, lines, is_good: false }
     }
 
-    pub(super) fn began(&mut self, at: Duration, fault: Fault) {
-        self.faults.push((at, None, fault));
+    pub(super) fn begins(&mut self) {
+        self.began = SystemTime::now();
     }
 
-    pub(super) fn ended(&mut self, at: Duration) {
-        if let Some((_, end, _)) = self.faults.last_mut() {
-            *end = Some(at);
+    /// A fault begins; gives its number.
+    pub(super) fn began(&mut self, from: Duration, fault: Fault) -> usize {
+        self.faults.push(Committed { from, until: None, fault });
+        self.faults.len() - 1
+    }
+
+    pub(super) fn ended(&mut self, number: usize, at: Duration) {
+        if let Some(committed) = self.faults.get_mut(number) {
+            committed.until = Some(at);
         }
     }
 
@@ -42,62 +60,99 @@ impl Report {
         self.built = Some(at);
     }
 
+    /// When the broker lost the log, in seconds since 1970: from, until it could be used again.
+    pub(super) fn wipes(&self) -> Vec<(i64, i64)> {
+        let at = |since: Duration| seconds(self.began + since);
+        let wipes = self.faults.iter().filter(|committed| committed.fault.is_wipe());
+        wipes.map(|wipe| (at(wipe.from), at(wipe.until.unwrap_or(wipe.from)))).collect()
+    }
+
     pub(super) fn outcome(&mut self, outcome: &Outcome) {
         let requests = outcome.final_builds.len();
         self.lines.push(format!(
-            "- {} changes, {} buildsets, {requests} requests: each completed once, with the result of the calm run; {} \
-             builds were retried.",
+            "- {} changes, {} buildsets, {requests} requests, {} builds: each request was completed once, with the result of \
+             the calm run, and {} builds had ended as RETRY before.",
             outcome.changes.len(),
             outcome.buildsets.len(),
+            requests + outcome.retries,
             outcome.retries
         ));
     }
 
-    pub(super) fn news(&mut self, cast: &Cast, events: usize, missing: usize, resets: usize) {
-        let total: u64 = cast.subscribers.iter().map(Subscriber::total).sum();
-        let connections: u64 = cast.subscribers.iter().map(Subscriber::connections).sum();
+    pub(super) fn logs(&mut self, logs: usize) {
+        self.lines.push(format!("- {logs} logs were read, and are whole."));
+    }
+
+    pub(super) fn masters(&mut self, cast: &Cast) {
+        let starts: u32 = cast.cluster.masters.iter().map(crate::master::MasterProcess::starts).sum();
         self.lines.push(format!(
-            "- {events} events had to be heard outside, {missing} were not and had to be covered by one of {resets} resets; {total} \
-             deliveries over {connections} connections."
+            "- masters were started {starts} times: {} of them because one had ended by itself, as the database was away when \
+             it started; {} times one was killed that had not left 20 s after it was asked to.",
+            cast.revived, cast.stayed
         ));
+    }
+
+    pub(super) fn news(&mut self, group: &[Subscriber], events: usize, missing: usize) {
+        let sum = |count: fn(&Subscriber) -> u64| group.iter().map(count).sum::<u64>();
+        let resets: usize = group.iter().map(|outsider| outsider.resets().len()).sum();
+        self.lines.push(format!(
+            "- outside, over {} connections: {} of {events} events heard at least once, {missing} covered by a reset; {resets} \
+             resets; {} deliveries of all kinds.",
+            sum(Subscriber::connections),
+            events - missing,
+            sum(Subscriber::total)
+        ));
+    }
+
+    pub(super) fn afterwards(&mut self, took: Duration) {
+        self.lines.push(format!(
+            "- afterwards all masters were ready and heard the broker, each worker was connected once, and one more change was \
+             built and heard of everywhere within {took:.1?}."
+        ));
+    }
+
+    pub(super) fn is_good(&mut self) {
+        self.is_good = true;
     }
 
     /// How many faults of a kind there were.
     pub fn count(&self, kind: &str) -> usize {
-        self.faults.iter().filter(|(_, _, fault)| fault.kind() == kind).count()
+        self.faults.iter().filter(|committed| committed.fault.kind() == kind).count()
+    }
+
+    /// All but the table of faults.
+    pub fn summary(&self) -> String {
+        let size = self.run.size;
+        let mut text = format!(
+            "- seed {}, {} masters, {} workers, broker {:?}, a master expires after {:?}\n",
+            self.run.seed, size.masters, size.workers, size.broker, size.expire
+        );
+        let kinds = KINDS.into_iter().filter(|kind| self.count(kind) > 0);
+        let counts: Vec<String> = kinds.map(|kind| format!("{} × {kind}", self.count(kind))).collect();
+        let _ = writeln!(text, "- {} faults in {:.0?}: {}", self.faults.len(), self.run.duration, counts.join(", "));
+        if let (Some(published), Some(built)) = (self.published, self.built) {
+            let took = built.saturating_sub(published);
+            let _ = writeln!(
+                text,
+                "- all was built {took:.1?} after the last change was published and the last fault ended"
+            );
+        }
+        for line in &self.lines {
+            let _ = writeln!(text, "{line}");
+        }
+        let verdict = if self.is_good { "nothing differs from the calm run, nothing is stuck" } else { "FAILED" };
+        let _ = writeln!(text, "- verdict: {verdict}");
+        text
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let size = self.run.size;
-        let mut counts = String::new();
-        for kind in KINDS {
-            if self.count(kind) > 0 {
-                let _ = write!(counts, "{}{} × {kind}", if counts.is_empty() { "" } else { ", " }, self.count(kind));
-            }
-        }
-        writeln!(
-            f,
-            "- seed {}, {} masters, {} workers, broker {:?}, a master expires after {:?}",
-            self.run.seed, size.masters, size.workers, size.broker, size.expire
-        )?;
-        writeln!(f, "- {} faults in {:.0?}: {counts}", self.faults.len(), self.run.duration)?;
-        if let (Some(published), Some(built)) = (self.published, self.built) {
-            writeln!(
-                f,
-                "- all was built {:.1?} after the last change was published and the last fault ended",
-                built.saturating_sub(published)
-            )?;
-        }
-        for line in &self.lines {
-            writeln!(f, "{line}")?;
-        }
-        writeln!(f)?;
+        writeln!(f, "{}", self.summary())?;
         writeln!(f, "| at | until | fault |\n|---|---|---|")?;
-        for (at, until, fault) in &self.faults {
+        for Committed { from, until, fault } in &self.faults {
             let until = until.map_or_else(|| "-".to_owned(), |until| format!("{:.1}", until.as_secs_f64()));
-            writeln!(f, "| {:.1} | {until} | {fault} |", at.as_secs_f64())?;
+            writeln!(f, "| {:.1} | {until} | {fault} |", from.as_secs_f64())?;
         }
         Ok(())
     }

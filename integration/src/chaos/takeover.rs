@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
+use super::farm::following;
 use super::project::Project;
 use crate::balancer::Balancer;
 use crate::broker::Broker;
 use crate::cluster::TestCluster;
 use crate::database::Database;
+use crate::farm::Farm;
 use crate::native_worker::NativeWorker;
 use crate::rest::Rest;
 use crate::waiting::wait_for;
@@ -194,23 +196,10 @@ async fn source(rest: &Rest) -> Option<String> {
 }
 
 fn farm(project: &str) -> String {
-    format!(
-        r#"
-from buildbot.plugins import *
-c = BuildmasterConfig = {{}}
-c['collapseRequests'] = False
-c['protocols'] = {{'msgpack_experimental_v7': {{'port': 9989}}}}
-c['www'] = dict(port=8010)
-c['workers'] = [worker.Worker('w', 'secret')]
-c['change_source'] = [changes.GitPoller(repourl={project:?}, branches=['main'], pollInterval=1, pollAtLaunch=True)]
-c['schedulers'] = [
-    schedulers.SingleBranchScheduler(name='each', branch='main', treeStableTimer=None, builderNames=['short']),
-    schedulers.ForceScheduler(name='force', builderNames=['long']),
-]
-c['builders'] = [
-    util.BuilderConfig(name='short', workernames=['w'], factory=util.BuildFactory([steps.ShellCommand(command='true')])),
-    util.BuilderConfig(name='long', workernames=['w'], factory=util.BuildFactory([steps.ShellCommand(command='sleep 3')])),
-]
-"#
-    )
+    let farm = Farm::new().worker("w").builder("short", "w", &["steps.ShellCommand(command='true')"]).builder(
+        "long",
+        "w",
+        &["steps.ShellCommand(command='sleep 3')"],
+    );
+    following(farm, project, &["short"])
 }

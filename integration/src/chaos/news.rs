@@ -1,0 +1,113 @@
+//! What was heard outside: everything, or a reset for it.
+//!
+//! A reset says: fetch again. It stands for what happened before it, and it is told only where the log was lost. So
+//! each reset has to follow a wipe, and an event may be missing only if it happened about the time of that wipe.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+
+use super::Run;
+use super::cast::Cast;
+use super::outcome::Outcome;
+use super::report::Report;
+use crate::broker::Broker;
+use crate::subscriber::Subscriber;
+use crate::waiting::wait_for;
+
+/// An event waits for so long, at most, until it is published: its master, or the database, or the broker was away.
+const LAG_SECS: i64 = 40;
+
+/// How soon a reset is told, at the latest, after the broker is back without the log.
+const TOLD_SECS: i64 = 90;
+
+/// How long outsiders may take to hear the last events.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A time in seconds since 1970, as REST shows times.
+pub(super) fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Every event was heard outside, or a reset was told instead.
+pub(super) async fn judge_news(run: &Run, cast: &Cast, report: &mut Report, outcome: &Outcome) -> Result<()> {
+    let wipes = report.wipes();
+    // Where each master hears only itself, an event is heard at one of them.
+    let groups: Vec<&[Subscriber]> = match run.size.broker {
+        Broker::Memory => vec![&cast.subscribers],
+        Broker::Redis | Broker::RabbitMq => cast.subscribers.chunks(1).collect(),
+    };
+    for (number, group) in groups.into_iter().enumerate() {
+        let who = format!("outsider {number}");
+        let windows = || -> Result<Vec<(i64, i64)>> {
+            let resets: Vec<i64> = group.iter().flat_map(Subscriber::reset_times).map(seconds).collect();
+            match run.size.broker {
+                // A master's log ends with it, and it may end by itself when the database is away.
+                Broker::Memory => Ok(resets.into_iter().map(|told| (told - LAG_SECS, told)).collect()),
+                Broker::Redis | Broker::RabbitMq => covered(&wipes, &resets).with_context(|| who.clone()),
+            }
+        };
+        let count = |key: &str| group.iter().map(|outsider| outsider.count(key)).sum();
+        let heard = wait_for("all events are heard", PATIENCE, async || {
+            Ok(never_heard(&outcome.events, count, &windows()?).is_empty().then_some(()))
+        })
+        .await;
+        let lost = never_heard(&outcome.events, count, &windows()?);
+        heard.with_context(|| format!("{who} never heard {} events, among them {:?}", lost.len(), first(&lost)))?;
+        let missing = never_heard(&outcome.events, count, &[]);
+        report.news(group, outcome.events.len(), missing.len());
+    }
+    Ok(())
+}
+
+fn first(keys: &[(String, i64)]) -> &[(String, i64)] {
+    keys.get(..keys.len().min(20)).unwrap_or_default()
+}
+
+/// The times of which events may be missing, as resets were told for them.
+fn covered(wipes: &[(i64, i64)], resets: &[i64]) -> Result<Vec<(i64, i64)>> {
+    ensure!(wipes.is_empty() || !resets.is_empty(), "the broker was wiped, but no reset was told");
+    let mut windows = Vec::new();
+    for told in resets {
+        let mut cause = wipes.iter().filter(|(begin, end)| begin <= told && *told <= end + TOLD_SECS).peekable();
+        ensure!(cause.peek().is_some(), "a reset was told at {told}, but wipes were only at {wipes:?}");
+        windows.extend(cause.map(|(begin, _)| (begin - LAG_SECS, *told)));
+    }
+    Ok(windows)
+}
+
+/// Events that were not heard, with their times, except for those within the windows.
+fn never_heard(
+    events: &BTreeMap<String, i64>,
+    count: impl Fn(&str) -> u64,
+    windows: &[(i64, i64)],
+) -> Vec<(String, i64)> {
+    let is_covered = |at: i64| windows.iter().any(|(from, to)| *from <= at && at <= *to);
+    let lost = events.iter().filter(|(key, at)| count(key) == 0 && !is_covered(**at));
+    lost.map(|(key, at)| (key.clone(), *at)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reset_covers_what_happened_about_the_wipe_and_nothing_else() -> Result<()> {
+        let windows = covered(&[(1000, 1005)], &[1010])?;
+        let events = [("builds/1/new", 900), ("builds/2/new", 1003), ("builds/3/new", 1011), ("builds/4/new", 1300)];
+        let events = events.map(|(key, at)| (key.to_owned(), at)).into();
+        let lost = never_heard(&events, |key| u64::from(key == "builds/4/new"), &windows);
+        assert_eq!(lost, [("builds/1/new".to_owned(), 900), ("builds/3/new".to_owned(), 1011)]);
+        Ok(())
+    }
+
+    #[test]
+    fn resets_without_a_wipe_and_wipes_without_a_reset_are_wrong() {
+        assert!(covered(&[], &[1010]).is_err());
+        assert!(covered(&[(1000, 1005)], &[990]).is_err());
+        assert!(covered(&[(1000, 1005)], &[]).is_err());
+        assert!(covered(&[], &[]).is_ok());
+    }
+}
