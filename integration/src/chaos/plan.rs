@@ -13,12 +13,25 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_
 /// How many faults there are at a time at most.
 pub(super) const AT_A_TIME: usize = 3;
 
+/// How long a RabbitMQ may take to start, and is then left alone. A Redis is back at once.
+const RABBITMQ_STARTS: Duration = Duration::from_secs(25);
+
 /// A fault, when it is due, and for how long it is to last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Planned {
     pub(super) at: Duration,
     pub(super) lasts: Duration,
     pub(super) fault: Fault,
+    /// The first of its kind: it waits until its target is free, others are left out if that takes too long.
+    pub(super) is_first: bool,
+}
+
+impl Planned {
+    /// Until when nothing else hits the same.
+    fn until(&self, broker: Broker) -> Duration {
+        let starts = broker == Broker::RabbitMq && matches!(self.fault, Fault::CrashBroker | Fault::EmptyBroker);
+        self.at + self.lasts + if starts { RABBITMQ_STARTS } else { Duration::ZERO }
+    }
 }
 
 /// All faults of a run. What hits the same never overlaps; the rest does, a few at a time.
@@ -30,11 +43,8 @@ pub(super) fn plan(run: &Run) -> Vec<Planned> {
     let mut at = Duration::ZERO;
     loop {
         at += dice.between(PAUSE.0, PAUSE.1);
-        let under_way: Vec<Target> = plan
-            .iter()
-            .filter(|planned| planned.at + planned.lasts > at)
-            .map(|planned| planned.fault.target())
-            .collect();
+        let under_way = plan.iter().filter(|planned| planned.until(run.size.broker) > at);
+        let under_way: Vec<Target> = under_way.map(|planned| planned.fault.target()).collect();
         if at >= run.duration {
             return plan;
         }
@@ -48,7 +58,7 @@ pub(super) fn plan(run: &Run) -> Vec<Planned> {
         };
         let lasts = lasts(fault, &mut dice, run.size.expire);
         if !under_way.contains(&fault.target()) {
-            plan.push(Planned { at, lasts, fault });
+            plan.push(Planned { at, lasts, fault, is_first: free.is_some() });
         }
     }
 }

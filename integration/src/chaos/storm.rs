@@ -18,6 +18,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// Between two publications at least: each takes a `git push`.
 const PUBLISH: Duration = Duration::from_millis(400);
 
+/// A fault that is later than this, because its target was still under another one, is left out.
+const LATE: Duration = Duration::from_secs(5);
+
 /// A fault that has begun: its number in the report, and when it is to end.
 struct Active {
     number: usize,
@@ -54,13 +57,12 @@ pub(super) async fn storm(run: &Run, cast: &mut Cast, report: &mut Report) -> Re
             }
         }
         active = still;
+        due.retain(|next| next.is_first || now < next.at + LATE);
+        let place = due.iter().position(|next| next.at <= now && may_begin(next.fault, &active));
         if now < run.duration
             && active.len() < AT_A_TIME
-            && let Some(next) = due.front().copied()
-            && next.at <= now
-            && may_begin(next.fault, &active)
+            && let Some(next) = place.and_then(|place| due.remove(place))
         {
-            due.pop_front();
             let number = report.began(started.elapsed(), next.fault);
             next.fault.begin(cast, next.lasts).await.with_context(|| next.fault.to_string())?;
             active.push(Active { number, ends: started.elapsed() + next.lasts, fault: next.fault });
