@@ -165,9 +165,9 @@ mod tests {
         let key = || ("r2".to_owned(), "quick".to_owned());
         let break_it: [fn(&mut Outcome); 5] = [
             |outcome| outcome.results.clear(),
-            |outcome| drop(outcome.changes.insert("r3".to_owned(), 1)),
-            |outcome| drop(outcome.buildsets.insert("r1".to_owned(), 2)),
-            |outcome| drop(outcome.buildsets.remove("r1")),
+            |outcome| _ = outcome.changes.insert("r3".to_owned(), 1),
+            |outcome| _ = outcome.buildsets.insert("r1".to_owned(), 2),
+            |outcome| _ = outcome.buildsets.remove("r1"),
             |outcome| outcome.results.values_mut().for_each(|results| results.push(0)),
         ];
         for broken in break_it {
