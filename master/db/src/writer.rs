@@ -32,12 +32,22 @@ impl Writer {
     {
         match self {
             Self::Pool(pool) => {
-                let (value, transaction) = attempt(pool.begin().await?, f).await?;
+                let (value, transaction) = attempt(begin(pool).await?, f).await?;
                 transaction.commit().await.map_err(DbError::from_commit)?;
                 Ok(value)
             }
             Self::Grouped(writer) => writer.run(f).await,
         }
+    }
+}
+
+/// Begins a transaction, to the end even if the caller gives up: sqlx would give a connection whose `BEGIN` is under way
+/// back to the pool with the transaction open, until its server ends both for idling.
+async fn begin(pool: &DatabaseConnection) -> Result<DatabaseTransaction, DbError> {
+    let pool = pool.clone();
+    match tokio::spawn(async move { pool.begin().await }).await {
+        Ok(transaction) => Ok(transaction?),
+        Err(_) => Err(abandoned()),
     }
 }
 
@@ -164,7 +174,7 @@ impl Group {
     }
 }
 
-/// What a writer gets whose group vanished: only possible while the whole process ends.
+/// What a writer gets whose group or beginning vanished: only possible while the whole process ends.
 fn abandoned() -> DbError {
     DbError::Unavailable(Arc::new(sea_orm::DbErr::Custom("the writer has stopped".to_owned())))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use buildguild_db::test_support::TestDb;
 use buildguild_db::{DbError, builders, masters};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -55,6 +56,34 @@ async fn a_dropped_transaction_is_rolled_back(test: &TestDb) {
     let names: Vec<String> =
         builders::list(db.read(), None, None, None).await.unwrap().into_iter().map(|b| b.name).collect();
     assert_eq!(names, ["after"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_is_given_up_while_it_begins_leaves_no_open_transaction() {
+    let test = TestDb::postgres().await.unwrap();
+    let count =
+        "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+    let statement = Statement::from_string(DbBackend::Postgres, count);
+    for patience in 0_u32..60 {
+        // Given up at another moment each time, which is soon after it was begun.
+        let mut write = Box::pin(test.db.write(|tx| async move { builders::find_id(&tx, "b", true).await }));
+        for _ in 0..patience.pow(2) {
+            if futures::poll!(&mut write).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(write);
+        let all_ended = async {
+            loop {
+                let row = test.db.read().query_one_raw(statement.clone()).await.unwrap().unwrap();
+                if row.try_get::<i64>("", "n").unwrap() == 0 {
+                    break;
+                }
+            }
+        };
+        timeout(Duration::from_secs(5), all_ended).await.expect("no transaction stays open");
+    }
 }
 
 async fn a_write_is_read_by_whoever_reads_after_it(test: &TestDb) {
