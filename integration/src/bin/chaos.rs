@@ -93,7 +93,6 @@ async fn storm(arguments: &StormArguments) -> Result<()> {
     for broker in &arguments.brokers {
         let broker = Broker::from(*broker);
         let report = chaos(Run { seed: arguments.seed, duration, size: size(broker) }, &calm).await?;
-        eprintln!("{report}");
         text.push_str(&format!("## {broker:?}\n\n{}\n", report.summary()));
     }
     put(arguments.report.as_deref(), &text)

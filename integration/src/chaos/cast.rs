@@ -79,7 +79,7 @@ impl Cast {
             .linked()
             .one_farm()
             // A master that is started while the database is away says so and ends.
-            .expect_error("the master ended: cannot")
+            .expect_error("the database is unavailable")
             .setting("CLUSTER__CHECK_IN_INTERVAL", &format!("{}ms", size.expire.as_millis() / 6))
             .setting("CLUSTER__EXPIRE_AFTER", &expire)
             .setting("CLUSTER__RESCAN_INTERVAL", "1s")

@@ -77,6 +77,8 @@ pub async fn chaos(run: Run, calm: &Outcome) -> Result<Report> {
         Ok(()) => judge::judge(&run, &mut cast, &mut report, calm).await,
         Err(error) => Err(error),
     };
+    // Now, because the end of the cast looks through the masters' logs, and panics at an error that nobody expects.
+    eprintln!("{report}");
     outcome.with_context(|| format!("{report}"))?;
     Ok(report)
 }

@@ -17,7 +17,7 @@ use crate::subscriber::Subscriber;
 use crate::waiting::wait_for;
 
 /// An event waits for so long, at most, until it is published: its master, or the database, or the broker was away.
-const LAG_SECS: i64 = 40;
+const LAG_SECS: i64 = 20;
 
 /// How soon a reset is told, at the latest, after the broker is back without the log.
 const TOLD_SECS: i64 = 90;
@@ -57,7 +57,8 @@ pub(super) async fn judge_news(run: &Run, cast: &Cast, report: &mut Report, outc
         let lost = never_heard(&outcome.events, count, &windows()?);
         heard.with_context(|| format!("{who} never heard {} events, among them {:?}", lost.len(), first(&lost)))?;
         let missing = never_heard(&outcome.events, count, &[]);
-        report.news(group, outcome.events.len(), missing.len());
+        let strict = never_heard(&outcome.events, |_| 0, &windows()?);
+        report.news(group, outcome.events.len(), missing.len(), strict.len());
     }
     Ok(())
 }

@@ -16,6 +16,10 @@ pub(super) const AT_A_TIME: usize = 3;
 /// How long a RabbitMQ may take to start, and is then left alone. A Redis is back at once.
 const RABBITMQ_STARTS: Duration = Duration::from_secs(25);
 
+/// From one loss of the log to the next at least, after the first of each kind: while it lasts less is asked of what
+/// outsiders hear, so most of the time there is to be none.
+const WIPES_APART: Duration = Duration::from_secs(75);
+
 /// A fault, when it is due, and for how long it is to last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Planned {
@@ -57,7 +61,9 @@ pub(super) fn plan(run: &Run) -> Vec<Planned> {
             None => choose(run, &mut dice),
         };
         let lasts = lasts(fault, &mut dice, run.size.expire);
-        if !under_way.contains(&fault.target()) {
+        let wiped = plan.iter().rfind(|planned| planned.fault.is_wipe()).map(|planned| planned.at);
+        let too_soon = free.is_none() && fault.is_wipe() && wiped.is_some_and(|wiped| at < wiped + WIPES_APART);
+        if !too_soon && !under_way.contains(&fault.target()) {
             plan.push(Planned { at, lasts, fault, is_first: free.is_some() });
         }
     }

@@ -92,12 +92,12 @@ impl Report {
         ));
     }
 
-    pub(super) fn news(&mut self, group: &[Subscriber], events: usize, missing: usize) {
+    pub(super) fn news(&mut self, group: &[Subscriber], events: usize, missing: usize, strict: usize) {
         let sum = |count: fn(&Subscriber) -> u64| group.iter().map(count).sum::<u64>();
         let resets: usize = group.iter().map(|outsider| outsider.resets().len()).sum();
         self.lines.push(format!(
-            "- outside, over {} connections: {} of {events} events heard at least once, {missing} covered by a reset; {resets} \
-             resets; {} deliveries of all kinds.",
+            "- outside, over {} connections: {} of {events} events heard at least once, {missing} covered by one of {resets} \
+             resets ({strict} events happened at times for which no reset could stand); {} deliveries of all kinds.",
             sum(Subscriber::connections),
             events - missing,
             sum(Subscriber::total)
