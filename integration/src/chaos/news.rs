@@ -20,7 +20,7 @@ use crate::waiting::wait_for;
 const LAG_SECS: i64 = 20;
 
 /// How soon a reset is told, at the latest, after the broker is back without the log.
-const TOLD_SECS: i64 = 90;
+const TOLD_SECS: i64 = 45;
 
 /// How long outsiders may take to hear the last events.
 const PATIENCE: Duration = Duration::from_secs(60);

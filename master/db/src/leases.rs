@@ -1,6 +1,7 @@
 //! Leases: at most one live owner for each scheduler, change source and named singleton.
 //!
-//! A lease whose owner's epoch is not active is free. Taking it is one statement whose row count decides.
+//! A lease whose owner's epoch is not active is free. Whoever takes it locks it first, so that it waits for a transaction
+//! of the old owner that is under way; then a statement's row count decides.
 
 use buildguild_types::ids::{ChangeSourceId, SchedulerId};
 use sea_orm::{ConnectionTrait, Value};
@@ -36,18 +37,30 @@ impl Lease<'_> {
 pub async fn acquire(tx: &Tx, lease: Lease<'_>, owner: Owner) -> Result<bool, DbError> {
     claims::lock_master(tx, owner).await?;
     let (table, key, value) = lease.table();
-    let (extra_column, extra_value) = match lease {
-        Lease::Named(_) => (", acquired_at", format!(", {}", crate::sql::now_sql(tx.get_database_backend()))),
-        Lease::Scheduler(_) | Lease::ChangeSource(_) => ("", String::new()),
+    let values = || vec![value.clone(), owner.master_id.param(), owner.epoch.param()];
+    // A dead owner may still be about to commit under the lease. An update alone does not wait for it: it leaves the key as
+    // it is, and so does not conflict with the lock of `claims::share`.
+    let lock =
+        format!("SELECT masterid FROM {table} WHERE {key} = $1{}", claims::exclusive(tx.get_database_backend(), table));
+    let sql = match fetch_one(tx, lock, vec![value.clone()]).await? {
+        Some(_) => format!(
+            "UPDATE {table} SET masterid = $2, epoch = $3
+             WHERE {key} = $1 AND ((masterid = $2 AND epoch = $3)
+                OR NOT EXISTS (SELECT 1 FROM masters m
+                               WHERE m.id = {table}.masterid AND m.epoch = {table}.epoch AND m.active))"
+        ),
+        None => {
+            let (extra_column, extra_value) = match lease {
+                Lease::Named(_) => (", acquired_at", format!(", {}", crate::sql::now_sql(tx.get_database_backend()))),
+                Lease::Scheduler(_) | Lease::ChangeSource(_) => ("", String::new()),
+            };
+            format!(
+                "INSERT INTO {table} ({key}, masterid, epoch{extra_column}) VALUES ($1, $2, $3{extra_value})
+                 ON CONFLICT ({key}) DO NOTHING"
+            )
+        }
     };
-    let sql = format!(
-        "INSERT INTO {table} ({key}, masterid, epoch{extra_column}) VALUES ($1, $2, $3{extra_value})
-         ON CONFLICT ({key}) DO UPDATE SET masterid = excluded.masterid, epoch = excluded.epoch
-         WHERE ({table}.masterid = excluded.masterid AND {table}.epoch = excluded.epoch)
-            OR NOT EXISTS (SELECT 1 FROM masters m
-                           WHERE m.id = {table}.masterid AND m.epoch = {table}.epoch AND m.active)"
-    );
-    Ok(execute(tx, sql, vec![value, owner.master_id.param(), owner.epoch.param()]).await? == 1)
+    Ok(execute(tx, sql, values()).await? == 1)
 }
 
 /// Gives a lease back. Does nothing if it is not the owner's.

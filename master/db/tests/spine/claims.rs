@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use buildguild_db::leases::Lease;
 use buildguild_db::test_support::TestDb;
-use buildguild_db::{Db, DbError, DbOptions, Owner, buildrequests, builds, claims};
+use buildguild_db::{Db, DbError, DbOptions, Owner, buildrequests, builds, claims, leases, schedulers};
 use buildguild_types::ids::BuildRequestId;
 use buildguild_types::results::Results;
 use tokio::sync::Notify;
@@ -148,6 +149,45 @@ async fn a_takeover_waits_for_a_transaction_that_holds_the_claim() {
     assert!(!timeout(SOON, takeover).await.unwrap().unwrap().unwrap(), "the request was completed just before");
     let build = builds::get(farm.db.read(), build.buildid).await.unwrap().unwrap();
     assert_eq!(build.results, Some(Results::Success), "the first result stays");
+}
+
+/// A dead scheduler's last transaction is still under way: whoever takes over its lease waits, and then reads what it wrote.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_not_taken_over_while_its_dead_owner_commits_under_it() {
+    let test = TestDb::postgres().await.unwrap();
+    let farm = Farm::new(&test.db).await;
+    let owner = farm.owner;
+    let scheduler = farm.db.write(|tx| async move { schedulers::find_id(&tx, "s").await }).await.unwrap();
+    let lease = Lease::Scheduler(scheduler);
+    let other = register(&farm.db, "other").await;
+    assert!(farm.db.write(|tx| async move { leases::acquire(&tx, lease, owner).await }).await.unwrap());
+    assert!(!farm.db.write(|tx| async move { leases::acquire(&tx, lease, other).await }).await.unwrap(), "it is held");
+    let (paused, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let writer = tokio::spawn({
+        let (db, paused, go_on) = (farm.db.clone(), Arc::clone(&paused), Arc::clone(&go_on));
+        async move {
+            db.write(|tx| {
+                let (paused, go_on) = (Arc::clone(&paused), Arc::clone(&go_on));
+                async move {
+                    claims::lock_scheduler(&tx, scheduler, owner).await?;
+                    paused.notify_one();
+                    go_on.notified().await;
+                    Ok(())
+                }
+            })
+            .await
+        }
+    });
+    paused.notified().await;
+    kill(&farm.db, owner).await;
+    let mut takeover = tokio::spawn({
+        let db = farm.db.clone();
+        async move { db.write(|tx| async move { leases::acquire(&tx, lease, other).await }).await }
+    });
+    assert!(timeout(Duration::from_millis(300), &mut takeover).await.is_err(), "the lease is locked");
+    go_on.notify_one();
+    timeout(SOON, writer).await.unwrap().unwrap().unwrap();
+    assert!(timeout(SOON, takeover).await.unwrap().unwrap().unwrap(), "it is free now");
 }
 
 /// The paused process never goes on (SIGSTOP): the database ends its session, and with it the lock.
