@@ -55,7 +55,8 @@ async def main(base, rate):
             task.add_done_callback(tasks.discard)
             asked += 1
         seconds = time.monotonic() - started
-        await asyncio.gather(*tasks)
+        for task in tasks:
+            task.cancel()
     print(json.dumps({**counts, "asked_per_s": round(asked / seconds, 1), "seconds": round(seconds, 1)}))
 
 
