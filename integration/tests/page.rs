@@ -52,6 +52,24 @@ async fn a_build_is_forced_and_watched_in_a_browser() -> Result<()> {
     npm(&cluster, "e2e", &[]).await
 }
 
+/// Masters whose farm configs differ are marked on the page, and one of them is drained from there.
+///
+/// The masters of a test have different worker ports in their `master.cfg`: that is a difference.
+#[tokio::test(flavor = "multi_thread")]
+async fn masters_that_differ_are_marked_and_one_is_drained_from_the_page() -> Result<()> {
+    if !is_wanted() {
+        return Ok(());
+    }
+    let farm = Farm::new().worker("w").builder("b", "w", &["steps.ShellCommand(command='true')"]);
+    let cluster = TestCluster::builder()
+        .masters(2)
+        .setting("CLUSTER__CHECK_IN_INTERVAL", "500ms")
+        .setting("CLUSTER__RESCAN_INTERVAL", "1s")
+        .start(|_| Ok(farm.text()))
+        .await?;
+    npm(&cluster, "e2e:cluster", &[]).await
+}
+
 /// The resource types that the page is written with are generated from the OpenAPI document of this very binary.
 // One master: all serve the same document.
 #[tokio::test(flavor = "multi_thread")]
