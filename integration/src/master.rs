@@ -63,7 +63,15 @@ impl MasterProcess {
         let mut environment = environment;
         environment.push(("BUILDGUILD__MASTER__NAME".to_owned(), name.to_owned()));
         environment.push(("BUILDGUILD__WEB__LISTEN".to_owned(), format!("127.0.0.1:{web_port}")));
-        Ok(Self { name: name.to_owned(), directory, web_port, worker_port, environment, process: Program::default(), starts: 0 })
+        Ok(Self {
+            name: name.to_owned(),
+            directory,
+            web_port,
+            worker_port,
+            environment,
+            process: Program::default(),
+            starts: 0,
+        })
     }
 
     /// A command about this master, with its settings.
