@@ -14,6 +14,7 @@ use buildguild_db::{Db, DbError, Owner, masters, outbox};
 use buildguild_types::event::{Event, EventKey};
 use buildguild_types::ids::MasterId;
 use buildguild_types::resources::Master;
+use buildguild_types::time::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -58,13 +59,17 @@ pub struct Membership {
     owner: watch::Sender<Option<Owner>>,
     /// What the check-ins tell of this process.
     about: Mutex<About>,
+    /// It has left: a check-in that finds the epoch ended must not join again.
+    left: CancellationToken,
 }
 
-/// What does not change with each check-in.
+/// What a check-in tells.
 #[derive(Clone, Debug, Default)]
 struct About {
     config_hash: Option<String>,
     version: Option<String>,
+    /// The events that waited when they were last counted: transactions, and the time of the oldest.
+    backlog: (i64, Option<Timestamp>),
 }
 
 /// What has been seen of another master.
@@ -83,7 +88,8 @@ impl Membership {
     /// [`JoinError::NameInUse`], or what the database reported.
     pub async fn join(db: Db, name: &str, timing: Timing, bell: RelayBell) -> Result<Self, JoinError> {
         let (owner, _) = watch::channel(None);
-        let membership = Self { db, name: name.to_owned(), timing, bell, owner, about: Mutex::default() };
+        let (about, left) = (Mutex::default(), CancellationToken::new());
+        let membership = Self { db, name: name.to_owned(), timing, bell, owner, about, left };
         membership.join_again(true).await?;
         Ok(membership)
     }
@@ -179,11 +185,35 @@ impl Membership {
         Ok(Some(pulse))
     }
 
-    /// Checks in, watches the others, fences and rejoins, until `stop`. `expired` is called after another master was
+    /// Checks in, watches the others, fences and rejoins, until `stop` or [`Membership::leave`]. `expired` is called after another master was
     /// declared dead: housekeeping is due.
     ///
     /// When this process is fenced, [`Membership::owner`] says `None` until it has joined again.
     pub async fn run(&self, stop: CancellationToken, expired: impl Fn() + Send) {
+        let living = async { tokio::join!(self.live(&stop, expired), self.count(&stop)) };
+        let _: Option<((), ())> = self.left.run_until_cancelled(living).await;
+    }
+
+    /// Counts the events that wait, for the next check-in to tell, until `stop`. Apart from the check-ins: a table that is
+    /// huge or locked is no reason to be taken for dead. An answer is waited for, however long it takes: a question that was
+    /// given up would keep its connection, and the next one take another.
+    async fn count(&self, stop: &CancellationToken) {
+        let counting = async {
+            loop {
+                let owner = *self.owner.borrow();
+                if let Some(owner) = owner {
+                    match outbox::backlog(self.db.read(), owner).await {
+                        Ok(backlog) => self.about().backlog = backlog,
+                        Err(error) => tracing::debug!(%error, "failed to count the events that wait"),
+                    }
+                }
+                tokio::time::sleep(self.timing.check_in_interval).await;
+            }
+        };
+        let _: Option<()> = stop.run_until_cancelled(counting).await;
+    }
+
+    async fn live(&self, stop: &CancellationToken, expired: impl Fn() + Send) {
         let mut last_success = Instant::now();
         let mut others: HashMap<MasterId, Seen> = HashMap::new();
         let mut ticks = tokio::time::interval(self.timing.check_in_interval);
@@ -253,8 +283,7 @@ impl Membership {
     /// has given up what it held.
     async fn check_in(&self) -> Result<Vec<Pulse>, DbError> {
         let Some(owner) = *self.owner.borrow() else { return Err(DbError::EpochEnded) };
-        let About { config_hash, version } = self.about().clone();
-        let (outbox_depth, outbox_since) = outbox::backlog(self.db.read(), owner).await?;
+        let About { config_hash, version, backlog: (outbox_depth, outbox_since) } = self.about().clone();
         let report = Report { config_hash, version, outbox_depth, outbox_since };
         self.db
             .write(|tx| {
@@ -316,6 +345,7 @@ impl Membership {
     /// # Errors
     /// What the database reported; the others then find out by themselves.
     pub async fn leave(&self) -> Result<(), DbError> {
+        self.left.cancel();
         let Some(owner) = *self.owner.borrow() else { return Ok(()) };
         self.db
             .write(|tx| async move {

@@ -7,6 +7,7 @@ use buildguild_data::membership::{JoinError, Membership, Timing};
 use buildguild_data::relay::RelayBell;
 use buildguild_db::test_support::TestDb;
 use buildguild_db::{Owner, masters};
+use futures::future::join_all;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -106,10 +107,99 @@ async fn a_process_that_leaves_is_succeeded_at_once(test: &TestDb) {
     assert!(began.elapsed() < TIMING.expire_after, "nobody has to be watched");
 }
 
+async fn a_process_that_left_does_not_join_again(test: &TestDb) {
+    let process = Process::start(test, "one").await.unwrap();
+    let id = process.owner().borrow().unwrap().master_id;
+    process.membership.leave().await.unwrap();
+    let began = std::time::Instant::now();
+    while began.elapsed() < TIMING.check_in_interval * 10 {
+        let pulses = masters::pulses(test.db.read()).await.unwrap();
+        assert!(pulses.iter().all(|pulse| pulse.owner.master_id != id || !pulse.active), "{pulses:?}");
+        tokio::time::sleep(TIMING.check_in_interval / 2).await; // polls
+    }
+}
+
+async fn a_process_that_cannot_count_its_events_is_not_declared_dead(test: &TestDb) {
+    let (busy, watcher) = (Process::start(test, "one").await.unwrap(), Process::start(test, "two").await.unwrap());
+    let owners = [&busy, &watcher].map(|process| process.owner().borrow().unwrap());
+    let rename = test
+        .db
+        .write(|tx| async move { buildguild_db::execute(&tx, "ALTER TABLE outbox RENAME TO elsewhere", vec![]).await });
+    rename.await.unwrap();
+    both_live_on(test, owners).await;
+}
+
+async fn both_live_on(test: &TestDb, owners: [Owner; 2]) {
+    let began = std::time::Instant::now();
+    while began.elapsed() < TIMING.expire_after * 2 {
+        for owner in owners {
+            assert!(is_active(test, owner).await, "after {:?}", began.elapsed());
+        }
+        tokio::time::sleep(TIMING.check_in_interval).await; // polls
+    }
+}
+
 buildguild_db::on_both_databases!(
     a_second_process_is_refused_while_the_first_lives,
     a_process_that_stops_checking_in_is_declared_dead_and_succeeded,
     a_death_is_noticed_when_it_is_due_not_at_the_next_check_in,
     a_process_that_was_declared_dead_stops_its_work_and_joins_again,
     a_process_that_leaves_is_succeeded_at_once,
+    a_process_that_left_does_not_join_again,
+    a_process_that_cannot_count_its_events_is_not_declared_dead,
 );
+
+/// The table is huge, say, or somebody changes it: only PostgreSQL can be made to wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_whose_events_take_long_to_count_is_not_declared_dead() {
+    let test = TestDb::postgres().await.unwrap();
+    let (busy, watcher) = (Process::start(&test, "one").await.unwrap(), Process::start(&test, "two").await.unwrap());
+    let owners = [&busy, &watcher].map(|process| process.owner().borrow().unwrap());
+    let (locked, done) = (Notify::new(), Notify::new());
+    let (locked, done) = (&locked, &done);
+    let lock = test.db.write(|tx| async move {
+        buildguild_db::execute(&tx, "LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE", vec![]).await?;
+        locked.notify_one();
+        done.notified().await;
+        Ok(())
+    });
+    let watch = async {
+        locked.notified().await;
+        both_live_on(&test, owners).await;
+        done.notify_one();
+    };
+    let (outcome, ()) = timeout(SOON, async { tokio::join!(lock, watch) }).await.unwrap();
+    outcome.unwrap();
+}
+
+/// One hundred of them, with the connections of a single one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_hundred_masters_only_the_dead_are_declared_dead() {
+    // The defaults.
+    let timing = Timing { check_in_interval: Duration::from_secs(5), expire_after: Duration::from_secs(20) };
+    let test = TestDb::postgres().await.unwrap();
+    let names: Vec<String> = (0..100).map(|n| format!("m{n}")).collect();
+    let started = join_all(names.iter().map(|name| Process::start_with(&test, name, timing))).await;
+    let mut living: Vec<Process> = started.into_iter().map(Result::unwrap).collect();
+    let dead: Vec<Owner> = living.drain(..10).map(|process| process.owner().borrow().unwrap()).collect();
+    let owners: Vec<Owner> = living.iter().map(|process| process.owner().borrow().unwrap()).collect();
+    let began = std::time::Instant::now();
+    let declared = timeout(SOON * 3, async {
+        loop {
+            let pulses = masters::pulses(test.db.read()).await.unwrap();
+            let active = |owner: &Owner| pulses.iter().any(|pulse| pulse.owner == *owner && pulse.active);
+            assert!(owners.iter().all(active), "after {:?} one that lives was declared dead", began.elapsed());
+            if !dead.iter().any(active) {
+                return pulses;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await; // polls
+        }
+    });
+    let pulses = declared.await.unwrap();
+    let counters = pulses.iter().filter(|pulse| pulse.active).map(|pulse| pulse.checkins);
+    assert!(counters.min() >= Some(2), "{pulses:?}");
+    // Ninety noticed it, and each death is told once.
+    let sql = "SELECT count(*) AS n FROM outbox WHERE events LIKE '%/stopped%'";
+    let row = buildguild_db::fetch_one(test.db.read(), sql, vec![]).await.unwrap().unwrap();
+    assert_eq!(row.try_get::<i64>("", "n").unwrap(), 10);
+}
