@@ -1,11 +1,10 @@
 //! Builds on a local worker and a real database, from the claim to the last log line.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use crate::support::{DEADLINE, Scene, shell, shell_config, step, value};
+use crate::support::{Scene, shell, shell_config, step, value};
+use buildguild_db::buildrequests;
 use buildguild_db::sourcestamps::NewSourceStamp;
-use buildguild_db::{buildrequests, builds};
 use buildguild_types::farm::{Condition, LockAccess, LockScope, SetPropertyFromCommandConfig, StepKind};
 use buildguild_types::properties::Properties;
 use buildguild_types::render::Renderable;
@@ -145,31 +144,16 @@ async fn a_failing_hide_step_if_is_an_exception_of_the_step() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_build_is_cancelled_and_says_why() {
     let scene = Scene::new(vec![shell("waits", "echo started; sleep 600")]).await;
-    let request = scene.claimed(Properties::new(), NewSourceStamp::default()).await;
-    let id = request.buildrequestid;
-    let runner = scene.execution.runner();
-    let running = tokio::spawn({
-        let (runner, assignment) = (Arc::clone(&runner), scene.assignment(request));
-        async move { runner.run(assignment).await }
-    });
-    let build = tokio::time::timeout(DEADLINE, async {
-        loop {
-            if let [build] = runner.running().as_slice()
-                && let Some(step) = scene.steps(*build).await.iter().find(|step| step.name == "waits")
-            {
-                let log = buildguild_db::logs::by_slug(scene.data.db().read(), step.stepid, "stdio").await;
-                if log.expect("reads").is_some_and(|log| log.num_lines > 5) {
-                    return *build;
-                }
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .expect("the step starts");
-    assert!(runner.stop(build, "because"));
-    tokio::time::timeout(DEADLINE, running).await.expect("ends").expect("no panic");
-    let build = builds::for_request(scene.data.db().read(), id).await.expect("reads").remove(0);
+    let running = scene.start_build().await;
+    let build = scene
+        .until("the step starts", async |build| {
+            let step = scene.steps(build).await.into_iter().find(|step| step.name == "waits")?;
+            let log = buildguild_db::logs::by_slug(scene.data.db().read(), step.stepid, "stdio").await;
+            log.expect("reads").filter(|log| log.num_lines > 5).map(|_| build)
+        })
+        .await;
+    assert!(scene.execution.runner().stop(build, "because"));
+    let build = running.end(&scene).await;
     assert_eq!(build.results, Some(Results::Cancelled));
     assert_eq!(build.state_string, "cancelled (because) 'echo started; ...' (cancelled)");
     assert_eq!(scene.log(build.buildid, "waits", "cancelled").await, "because\n");
@@ -179,28 +163,11 @@ async fn a_stopped_build_is_cancelled_and_says_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_worker_means_another_try() {
     let scene = Scene::new(vec![shell("waits", "sleep 600")]).await;
-    let request = scene.claimed(Properties::new(), NewSourceStamp::default()).await;
-    let id = request.buildrequestid;
-    let runner = scene.execution.runner();
-    let running = tokio::spawn({
-        let (runner, assignment) = (Arc::clone(&runner), scene.assignment(request));
-        async move { runner.run(assignment).await }
-    });
-    tokio::time::timeout(DEADLINE, async {
-        loop {
-            if let [build] = runner.running().as_slice()
-                && scene.steps(*build).await.len() == 2
-            {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .expect("the step starts");
+    let running = scene.start_build().await;
+    let id = running.request;
+    scene.until("the step starts", async |build| (scene.steps(build).await.len() == 2).then_some(())).await;
     scene.execution.workers().disconnect_all();
-    tokio::time::timeout(DEADLINE, running).await.expect("ends").expect("no panic");
-    let build = builds::for_request(scene.data.db().read(), id).await.expect("reads").remove(0);
+    let build = running.end(&scene).await;
     assert_eq!(build.results, Some(Results::Retry));
     assert!(build.state_string.starts_with("retry lost connection"), "{}", build.state_string);
     let request = buildrequests::get(scene.data.db().read(), id).await.expect("reads").expect("the request");
@@ -250,29 +217,16 @@ async fn a_step_waits_for_its_lock_and_gives_it_back() {
         Ok(build)
     });
     let other = other.await.expect("it holds the lock");
-    let request = scene.claimed(Properties::new(), NewSourceStamp::default()).await;
-    let id = request.buildrequestid;
-    let runner = scene.execution.runner();
-    let assignment = scene.assignment(request);
-    let running = tokio::spawn(async move { runner.run(assignment).await });
-    let step = tokio::time::timeout(DEADLINE, async {
-        loop {
-            let builds = builds::for_request(scene.data.db().read(), id).await.expect("reads");
-            if let Some(build) = builds.first()
-                && let Some(step) = scene.steps(build.buildid).await.into_iter().find(|step| step.name == "waits")
-                && step.state_string == "waiting for locks"
-            {
-                return step;
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .expect("it says that it waits");
+    let running = scene.start_build().await;
+    let step = scene
+        .until("it says that it waits", async |build| {
+            let mut steps = scene.steps(build).await.into_iter();
+            steps.find(|step| step.name == "waits" && step.state_string == "waiting for locks")
+        })
+        .await;
     assert!(step.started_at.is_some() && step.locks_acquired_at.is_none());
     scene.data.update(|u| async move { u.release_build_locks(other).await }).await.expect("it is given back");
-    tokio::time::timeout(DEADLINE, running).await.expect("ends").expect("no panic");
-    let build = builds::for_request(scene.data.db().read(), id).await.expect("reads").remove(0);
+    let build = running.end(&scene).await;
     assert_eq!(build.results, Some(Results::Success));
     let steps = scene.steps(build.buildid).await;
     assert!(steps.iter().all(|step| step.locks_acquired_at.is_some()), "{steps:?}");

@@ -22,7 +22,7 @@ use buildguild_types::farm::{
     BuilderConfig, CollapsePolicy, Condition, FactoryConfig, FarmConfig, ShellConfig, StepConfig, StepFlags, StepKind,
     SummaryPolicy, WorkerConfig, WorkerKind,
 };
-use buildguild_types::ids::{BuildId, BuilderId};
+use buildguild_types::ids::{BuildId, BuildRequestId, BuilderId};
 use buildguild_types::properties::Properties;
 use buildguild_types::render::Renderable;
 use buildguild_types::resources::{Build, BuildRequest, Step};
@@ -172,6 +172,30 @@ impl Scene {
         builds::for_request(self.data.db().read(), id).await.expect("reads").pop().expect("a build")
     }
 
+    /// Starts a build.
+    pub(crate) async fn start_build(&self) -> Running {
+        let claimed = self.claimed(Properties::new(), NewSourceStamp::default()).await;
+        let request = claimed.buildrequestid;
+        let (runner, assignment) = (self.execution.runner(), self.assignment(claimed));
+        Running { request, task: tokio::spawn(async move { runner.run(assignment).await }) }
+    }
+
+    /// Waits until there is something to see of the only build that runs.
+    pub(crate) async fn until<T>(&self, what: &str, look: impl AsyncFn(BuildId) -> Option<T>) -> T {
+        let runner = self.execution.runner();
+        let looking = async {
+            loop {
+                if let [build] = runner.running().as_slice()
+                    && let Some(seen) = look(*build).await
+                {
+                    return seen;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, looking).await.expect(what)
+    }
+
     pub(crate) async fn steps(&self, build: BuildId) -> Vec<Step> {
         steps::for_build(self.data.db().read(), build).await.expect("reads")
     }
@@ -276,4 +300,18 @@ pub(crate) fn shell(name: &str, command: &str) -> StepConfig {
 
 pub(crate) fn value<'a>(properties: &'a Properties, name: &str) -> &'a Value {
     properties.value(name).unwrap_or(&Value::Null)
+}
+
+/// A build that runs in a task of its own.
+pub(crate) struct Running {
+    pub(crate) request: BuildRequestId,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Waits until it has ended.
+    pub(crate) async fn end(self, scene: &Scene) -> Build {
+        tokio::time::timeout(DEADLINE, self.task).await.expect("the build ends").expect("no panic");
+        builds::for_request(scene.data.db().read(), self.request).await.expect("reads").remove(0)
+    }
 }

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{DEADLINE, Scene, shell};
+use crate::support::{DEADLINE, Running, Scene, shell};
 use buildguild_config::{FarmBundle, LoadedFarm};
-use buildguild_db::sourcestamps::NewSourceStamp;
-use buildguild_db::{builds, workers};
-use buildguild_types::properties::Properties;
+use buildguild_db::workers;
 use buildguild_types::results::Results;
 use tokio::task::JoinHandle;
 use worker_protocol::rpc::{RpcOptions, split};
@@ -43,14 +41,7 @@ impl Scripted {
     async fn until_command(&mut self) -> Option<CommandId> {
         loop {
             let Incoming { request, responder } = self.request().await?;
-            let answer = match &request {
-                MasterRequest::GetWorkerInfo => {
-                    WorkerInfo { basedir: "/w".to_owned(), system: "posix".to_owned(), ..WorkerInfo::default() }
-                        .to_value()
-                }
-                _ => worker_protocol::Value::Nil,
-            };
-            responder.ok(answer).await;
+            responder.ok(answer(&request)).await;
             match request {
                 MasterRequest::Print { message } => self.printed.push(message),
                 MasterRequest::InterruptCommand { command_id, .. } => self.interrupted.push(command_id),
@@ -63,14 +54,7 @@ impl Scripted {
     /// Answers everything until the master has said that text.
     async fn until_printed(&mut self, text: &str) -> bool {
         while let Some(Incoming { request, responder }) = self.request().await {
-            let answer = match &request {
-                MasterRequest::GetWorkerInfo => {
-                    WorkerInfo { basedir: "/w".to_owned(), system: "posix".to_owned(), ..WorkerInfo::default() }
-                        .to_value()
-                }
-                _ => worker_protocol::Value::Nil,
-            };
-            responder.ok(answer).await;
+            responder.ok(answer(&request)).await;
             match request {
                 MasterRequest::Print { message } if message == text => return true,
                 MasterRequest::InterruptCommand { command_id, .. } => self.interrupted.push(command_id),
@@ -86,24 +70,37 @@ impl Scripted {
     }
 }
 
+/// What the worker answers.
+fn answer(request: &MasterRequest) -> worker_protocol::Value {
+    match request {
+        MasterRequest::GetWorkerInfo => {
+            WorkerInfo { basedir: "/w".to_owned(), system: "posix".to_owned(), ..WorkerInfo::default() }.to_value()
+        }
+        _ => worker_protocol::Value::Nil,
+    }
+}
+
 async fn scene() -> Scene {
     Scene::without_worker(vec![shell("talks", "whatever")]).await
 }
 
-type Running = JoinHandle<()>;
+/// A scene with its worker attached.
+async fn attached() -> (Scene, Scripted) {
+    let scene = scene().await;
+    let mut worker = Scripted::connect(&scene);
+    assert!(worker.until_printed("attached").await);
+    (scene, worker)
+}
 
-async fn start_build(scene: &Scene) -> (buildguild_types::ids::BuildRequestId, Running) {
-    let request = scene.claimed(Properties::new(), NewSourceStamp::default()).await;
-    let id = request.buildrequestid;
-    let (runner, assignment) = (scene.execution.runner(), scene.assignment(request));
-    (id, tokio::spawn(async move { runner.run(assignment).await }))
+/// A build whose command the worker has been told to run.
+async fn building(scene: &Scene, worker: &mut Scripted) -> (Running, CommandId) {
+    let running = scene.start_build().await;
+    (running, worker.until_command().await.expect("the step's command"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attached_worker_is_in_the_database_until_it_leaves() {
-    let scene = scene().await;
-    let mut worker = Scripted::connect(&scene);
-    assert!(worker.until_printed("attached").await);
+    let (scene, worker) = attached().await;
     let id = scene.execution.workers().get("w").expect("connected").id();
     let row = workers::get(scene.data.db().read(), id).await.expect("reads").expect("the worker");
     assert_eq!(row.connected_to.len(), 1);
@@ -116,9 +113,7 @@ async fn an_attached_worker_is_in_the_database_until_it_leaves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_connection_is_refused_while_the_first_answers() {
-    let scene = scene().await;
-    let mut first = Scripted::connect(&scene);
-    assert!(first.until_printed("attached").await);
+    let (scene, mut first) = attached().await;
     let mut second = Scripted::connect(&scene);
     assert!(first.until_printed("master got a duplicate connection").await);
     assert!(second.until_command().await.is_none(), "the second one is closed");
@@ -129,14 +124,10 @@ async fn a_second_connection_is_refused_while_the_first_answers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_of_a_lost_connection_are_interrupted_on_the_next() {
-    let scene = scene().await;
-    let mut worker = Scripted::connect(&scene);
-    assert!(worker.until_printed("attached").await);
-    let (request, running) = start_build(&scene).await;
-    let command = worker.until_command().await.expect("the step's command");
+    let (scene, mut worker) = attached().await;
+    let (running, command) = building(&scene, &mut worker).await;
     drop((worker.rpc, worker.requests));
-    tokio::time::timeout(DEADLINE, running).await.expect("the build ends").expect("no panic");
-    let build = builds::for_request(scene.data.db().read(), request).await.expect("reads").remove(0);
+    let build = running.end(&scene).await;
     assert_eq!(build.results, Some(Results::Retry));
     tokio::time::timeout(DEADLINE, worker.session).await.expect("the session ends").expect("no panic");
     let mut again = Scripted::connect(&scene);
@@ -148,11 +139,8 @@ async fn commands_of_a_lost_connection_are_interrupted_on_the_next() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_floods_is_slowed_down_and_loses_nothing() {
     const UPDATES: usize = 120;
-    let scene = scene().await;
-    let mut worker = Scripted::connect(&scene);
-    assert!(worker.until_printed("attached").await);
-    let (request, running) = start_build(&scene).await;
-    let command = worker.until_command().await.expect("the step's command");
+    let (scene, mut worker) = attached().await;
+    let (running, command) = building(&scene, &mut worker).await;
     let sender = worker.rpc.clone();
     // Answers of the master have to be read while updates are sent.
     let reading = tokio::spawn(async move { while worker.request().await.is_some() {} });
@@ -167,8 +155,7 @@ async fn a_worker_that_floods_is_slowed_down_and_loses_nothing() {
     let rc = WorkerRequest::Update { command_id: command.clone(), updates: vec![CommandUpdate::Rc(0)] };
     sender.send(&rc).await.expect("lives");
     sender.send(&WorkerRequest::Complete { command_id: command, failure: None }).await.expect("lives");
-    tokio::time::timeout(DEADLINE, running).await.expect("the build ends").expect("no panic");
-    let build = builds::for_request(scene.data.db().read(), request).await.expect("reads").remove(0);
+    let build = running.end(&scene).await;
     assert_eq!(build.results, Some(Results::Success), "{}", build.state_string);
     let log = scene.log(build.buildid, "talks", "stdio").await;
     assert_eq!(log.lines().filter(|line| line.starts_with('o')).count(), 600 * UPDATES);
@@ -181,17 +168,13 @@ async fn a_worker_that_floods_is_slowed_down_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_of_the_worker_are_exceptions_and_refusals_too() {
-    let scene = scene().await;
-    let mut worker = Scripted::connect(&scene);
-    assert!(worker.until_printed("attached").await);
-    let (request, running) = start_build(&scene).await;
-    let command = worker.until_command().await.expect("the step's command");
+    let (scene, mut worker) = attached().await;
+    let (running, command) = building(&scene, &mut worker).await;
     worker.update(&command, vec![CommandUpdate::Stdout(LogText::at("half\n", 1.0))]).await;
     let failure = Some("[Failure instance: out of paper]".to_owned());
     worker.rpc.send(&WorkerRequest::Complete { command_id: command, failure }).await.expect("lives");
     let reading = tokio::spawn(async move { while worker.request().await.is_some() {} });
-    tokio::time::timeout(DEADLINE, running).await.expect("the build ends").expect("no panic");
-    let build = builds::for_request(scene.data.db().read(), request).await.expect("reads").remove(0);
+    let build = running.end(&scene).await;
     assert_eq!(build.results, Some(Results::Exception));
     let log = scene.log(build.buildid, "talks", "stdio").await;
     assert!(log.contains("ohalf\n") && log.contains("out of paper"), "{log}");
@@ -201,19 +184,15 @@ async fn failures_of_the_worker_are_exceptions_and_refusals_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_configured_no_more_is_let_go_after_its_build() {
-    let scene = scene().await;
-    let mut worker = Scripted::connect(&scene);
-    assert!(worker.until_printed("attached").await);
-    let (request, running) = start_build(&scene).await;
-    let command = worker.until_command().await.expect("the step's command");
+    let (scene, mut worker) = attached().await;
+    let (running, command) = building(&scene, &mut worker).await;
     let mut farm = scene.farm.farm.clone();
     farm.workers.clear();
     scene.reconfigure.send_replace(Arc::new(LoadedFarm::new(farm, FarmBundle::single("master.cfg", "#"))));
     worker.update(&command, vec![CommandUpdate::Rc(0)]).await;
     worker.rpc.send(&WorkerRequest::Complete { command_id: command, failure: None }).await.expect("lives");
     assert!(worker.until_command().await.is_none(), "the connection ends");
-    tokio::time::timeout(DEADLINE, running).await.expect("the build ends").expect("no panic");
-    let build = builds::for_request(scene.data.db().read(), request).await.expect("reads").remove(0);
+    let build = running.end(&scene).await;
     assert_eq!(build.results, Some(Results::Success));
     tokio::time::timeout(DEADLINE, worker.session).await.expect("the session ends").expect("no panic");
     assert!(scene.execution.workers().get("w").is_none());
