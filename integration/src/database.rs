@@ -1,12 +1,14 @@
 //! A database of its own for each test.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use test_servers::{Durability, Postgres};
+
+use crate::waiting::{DEADLINE, wait_for};
 
 /// Which database a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,42 @@ impl TestDatabase {
     pub fn sql(&self, statement: &str) -> Result<String> {
         ensure!(self.server.is_some(), "only PostgreSQL is asked directly");
         psql(&self.url, statement)
+    }
+
+    /// Locks a table of a PostgreSQL database against everybody, and waits until that is so.
+    ///
+    /// # Errors
+    /// If that takes too long, or the database is no PostgreSQL.
+    pub async fn lock_table(&self, table: &str) -> Result<TableLock> {
+        // Without the first, the server would notice only after the sleep that the client is gone.
+        let statement = format!(
+            "SET client_connection_check_interval = '100ms'; BEGIN;
+             LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(300);"
+        );
+        let lock = Command::new("psql").args([&self.url, "-qAtc", &statement]).stdout(Stdio::null()).spawn()?;
+        let lock = TableLock(lock);
+        let locked = format!(
+            "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+             WHERE c.relname = '{table}' AND l.mode = 'AccessExclusiveLock' AND l.granted"
+        );
+        wait_for(
+            &format!("{table} is locked"),
+            DEADLINE,
+            async || Ok((self.sql(&locked)?.trim() == "1").then_some(())),
+        )
+        .await?;
+        Ok(lock)
+    }
+}
+
+/// A session of PostgreSQL that keeps everybody waiting who wants a table, until it is dropped.
+#[derive(Debug)]
+pub struct TableLock(Child);
+
+impl Drop for TableLock {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

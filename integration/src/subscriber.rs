@@ -48,6 +48,11 @@ impl Subscriber {
         self.seen().events.get(key).copied().unwrap_or_default()
     }
 
+    /// The keys of all events that arrived.
+    pub fn keys(&self) -> Vec<String> {
+        self.seen().events.keys().cloned().collect()
+    }
+
     /// How many events arrived.
     pub fn total(&self) -> u64 {
         self.seen().events.values().sum()

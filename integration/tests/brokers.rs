@@ -5,83 +5,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use futures::StreamExt;
-use integration::{Broker, DEADLINE, Farm, Gate, Rest, TestCluster, wait_for};
+use integration::{Broker, DEADLINE, EventStream, Farm, Gate, Rest, TestCluster, wait_for};
 use serde_json::json;
-use tokio::sync::watch;
-
-/// A client of one master's SSE, which resumes after each end as browsers do.
-struct Client {
-    seen: watch::Receiver<Seen>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Seen {
-    /// The handshake came.
-    is_open: bool,
-    keys: Vec<String>,
-    resets: usize,
-}
-
-impl Client {
-    /// Follows all that is told of builds and steps.
-    fn start(base: String) -> Self {
-        let (sender, seen) = watch::channel(Seen::default());
-        let task = tokio::spawn(async move {
-            let client = reqwest::Client::new();
-            let mut last = None::<String>;
-            loop {
-                let mut request = client.get(format!("{base}/sse/listen/builds/*/*"));
-                if let Some(last) = &last {
-                    request = request.header("Last-Event-ID", last);
-                }
-                let Ok(answer) = request.send().await else {
-                    tokio::task::yield_now().await;
-                    continue;
-                };
-                let mut body = answer.bytes_stream();
-                let mut text = String::new();
-                while let Some(Ok(chunk)) = body.next().await {
-                    text.push_str(&String::from_utf8_lossy(&chunk));
-                    while let Some((event, rest)) = text.split_once("\n\n").map(|(a, b)| (a.to_owned(), b.to_owned())) {
-                        text = rest;
-                        let field = |name: &str| {
-                            event.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).map(str::to_owned)
-                        };
-                        last = field("id").or(last);
-                        let (kind, data) = (field("event").unwrap_or_default(), field("data").unwrap_or_default());
-                        sender.send_modify(|seen| match kind.as_str() {
-                            "handshake" => seen.is_open = true,
-                            "reset" => seen.resets += 1,
-                            "event" => {
-                                let data: serde_json::Value = serde_json::from_str(&data).unwrap_or_default();
-                                let parts = data["key"].as_array().into_iter().flatten();
-                                let parts: Vec<&str> = parts.filter_map(|part| part.as_str()).collect();
-                                seen.keys.push(parts.join("."));
-                            }
-                            _ => {}
-                        });
-                    }
-                }
-            }
-        });
-        Self { seen, task }
-    }
-
-    async fn until(&mut self, what: &str, condition: impl FnMut(&Seen) -> bool) -> Result<()> {
-        let waiting = tokio::time::timeout(DEADLINE, self.seen.wait_for(condition));
-        let in_time = waiting.await.is_ok_and(|seen| seen.is_ok());
-        ensure!(in_time, "{what}: {:?}", self.seen.borrow());
-        Ok(())
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
+use test_servers::{Redis, RedisOptions, Sentinel};
 
 async fn connected(rest: &Rest, wanted: bool) -> Result<()> {
     wait_for(&format!("the log can be read: {wanted}"), DEADLINE, async || {
@@ -126,8 +52,8 @@ async fn through(broker: Broker) -> Result<()> {
     cluster.worker_connected(&first, "w").await?;
     connected(&first, true).await?;
     connected(&second, true).await?;
-    let mut client = Client::start(second.base().to_owned());
-    client.until("the stream is open", |seen| seen.is_open).await?;
+    let mut client = EventStream::start(second.base().to_owned());
+    client.until("the stream is open", |seen| seen.connections > 0).await?;
 
     let request = second.force("b", json!({})).await?;
     let build = gate.reached(&first, request).await?["buildid"].as_i64().context("a build")?;
@@ -164,7 +90,7 @@ async fn through(broker: Broker) -> Result<()> {
         .collect();
     ensure!(expected.len() == 4, "{expected:?}");
     client.until("nothing is lost", |seen| expected.iter().all(|key| seen.keys.contains(key))).await?;
-    let seen = client.seen.borrow().clone();
+    let seen = client.seen();
     ensure!(seen.resets == 0, "{seen:?}");
     for id in builds.iter().filter_map(|build| build["buildid"].as_i64()) {
         let place = |verb: &str| seen.keys.iter().position(|key| *key == format!("builds.{id}.{verb}"));
@@ -195,4 +121,75 @@ async fn redis_carries_news_and_loses_none() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn rabbitmq_carries_news_and_loses_none() -> Result<()> {
     tokio::time::timeout(Duration::from_secs(600), through(Broker::RabbitMq)).await?
+}
+
+// A primary and a replica, and a sentinel that decides which is which: once because the primary is killed, once because
+// somebody asks for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_sentinels_replace_carries_news_on() -> Result<()> {
+    let mut old = Redis::start()?;
+    let new = Redis::start_with(RedisOptions { replica_of: Some(old.port()), ..RedisOptions::default() })?;
+    wait_for("the replica follows", DEADLINE, async || Ok(follows(&new).then_some(()))).await?;
+    let sentinel = Sentinel::start(old.port(), "news")?;
+    let mut gate = None;
+    let mut cluster = TestCluster::builder()
+        .setting("BROKER__URL", &sentinel.url())
+        // A build that no hint told of would only be found after the test's deadline.
+        .setting("CLUSTER__RESCAN_INTERVAL", "10m")
+        .start(|directory| {
+            let farm = Farm::new().worker("w").builder("b", "w", &[&gate.insert(Gate::new(directory)).step()]);
+            Ok(farm.text())
+        })
+        .await?;
+    let gate = gate.context("made above")?;
+    let _worker = cluster.add_native_worker(cluster.masters[0].worker_port(), "w", "secret")?;
+    let (first, second) = (cluster.masters[0].rest()?, cluster.masters[1].rest()?);
+    cluster.worker_connected(&first, "w").await?;
+    connected(&first, true).await?;
+    connected(&second, true).await?;
+    let mut client = EventStream::start(second.base().to_owned());
+    client.until("the stream is open", |seen| seen.connections > 0).await?;
+    let request = second.force("b", json!({})).await?;
+    let build = gate.reached(&first, request).await?["buildid"].as_i64().context("a build")?;
+    client.until("it is told of the build", |seen| seen.keys.contains(&format!("builds.{build}.new"))).await?;
+
+    let before = old.port();
+    old.kill();
+    let replaced = async |from: u16| {
+        wait_for("another server is the primary", DEADLINE, async || {
+            let now = sentinel.primary()?;
+            Ok((now != from).then_some(now))
+        })
+        .await
+    };
+    let after = replaced(before).await?;
+    ensure!(after == new.port(), "{after}");
+    gate.open()?;
+    finished(&first, request).await?;
+    client
+        .until("it is told of the end", |seen| seen.keys.contains(&format!("builds.{build}.finished")))
+        .await
+        .map_err(|error| error.context(cluster.all_logs()))?;
+    again(&first, &second, &mut client).await.map_err(|error| error.context(cluster.all_logs()))?;
+
+    // The old one comes back, has to copy the new one, and is made the primary again.
+    tokio::task::block_in_place(|| old.restart())?;
+    wait_for("the old one follows", DEADLINE, async || Ok(follows(&old).then_some(()))).await?;
+    wait_for("the sentinel makes it the primary", DEADLINE, async || Ok(sentinel.fail_over().ok())).await?;
+    ensure!(replaced(after).await? == before, "there are two servers");
+    again(&first, &second, &mut client).await.map_err(|error| error.context(cluster.all_logs()))
+}
+
+/// Whether a replica has all that its primary has. A server that is told whom to follow puts everybody out who asks.
+fn follows(replica: &Redis) -> bool {
+    replica.command(&["INFO", "replication"]).is_ok_and(|text| text.contains("master_link_status:up"))
+}
+
+/// A build of the first master reaches the client of the second one.
+async fn again(first: &Rest, second: &Rest, client: &mut EventStream) -> Result<()> {
+    let request = second.force("b", json!({})).await?;
+    finished(first, request).await?;
+    let builds = first.list(&format!("buildrequests/{request}/builds")).await?;
+    let build = builds.first().and_then(|build| build["buildid"].as_i64()).context("a build")?;
+    client.until("it hears again", |seen| seen.keys.contains(&format!("builds.{build}.finished"))).await
 }

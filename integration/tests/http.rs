@@ -2,7 +2,6 @@
 //! readers do not get in the way of builds.
 
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -126,28 +125,6 @@ async fn a_running_log_is_followed() -> Result<()> {
     Ok(())
 }
 
-/// A session of PostgreSQL that keeps readers of a table waiting until it is dropped.
-struct Lock(Child);
-
-impl Lock {
-    fn table(url: &str, table: &str) -> Result<Self> {
-        // Without the first, the server would notice only after the sleep that the client is gone.
-        let statement = format!(
-            "SET client_connection_check_interval = '100ms'; BEGIN;
-             LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(300);"
-        );
-        let child = Command::new("psql").args([url, "-qAtc", &statement]).stdout(Stdio::null()).spawn()?;
-        Ok(Self(child))
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// One master: it is about the connections of one replica.
 #[tokio::test(flavor = "multi_thread")]
 async fn builds_run_while_readers_have_taken_all_their_connections() -> Result<()> {
@@ -162,11 +139,7 @@ async fn builds_run_while_readers_have_taken_all_their_connections() -> Result<(
     rest.builds_of_completed(calm).await?;
     let builder = rest.one("builders/quick").await?["builderid"].clone();
     // Nothing that a build does touches this table.
-    let lock = Lock::table(cluster.database.url(), "test_results")?;
-    let locked = "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
-                  WHERE c.relname = 'test_results' AND l.mode = 'AccessExclusiveLock' AND l.granted";
-    wait_for("the table is locked", DEADLINE, async || Ok((cluster.database.sql(locked)?.trim() == "1").then_some(())))
-        .await?;
+    let lock = cluster.database.lock_table("test_results").await?;
     let readers = client()?;
     let url = format!("{}/api/v2/test_result_sets/1/results", rest.base());
     let crowd: Vec<_> = (0..100).map(|_| tokio::spawn(readers.get(&url).send())).collect();

@@ -1,9 +1,11 @@
 //! The load balancers of `deploy/`, as the real programs, in front of two masters.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use integration::{DEADLINE, Farm, NativeWorker, Rest, Subscriber, TestCluster, wait_for};
+use integration::{Broker, DEADLINE, EventStream, Farm, NativeWorker, Rest, Subscriber, TestCluster, wait_for};
 use serde_json::json;
 use test_servers::{Proxy, ProxyKind};
 
@@ -16,11 +18,12 @@ struct Scene {
 
 impl Scene {
     async fn start(kind: ProxyKind) -> Result<Self> {
-        Self::start_with(kind, |text| text).await
+        Self::start_with(kind, |text| text, Broker::Memory).await
     }
 
-    async fn start_with(kind: ProxyKind, change: fn(String) -> String) -> Result<Self> {
+    async fn start_with(kind: ProxyKind, change: fn(String) -> String, broker: Broker) -> Result<Self> {
         let cluster = TestCluster::builder()
+            .broker(broker)
             .one_farm()
             .setting("CLUSTER__CHECK_IN_INTERVAL", "500ms")
             .setting("CLUSTER__EXPIRE_AFTER", "3s")
@@ -145,11 +148,114 @@ async fn haproxy_carries_pages_sockets_streams_and_workers_and_leaves_out_the_de
 #[tokio::test(flavor = "multi_thread")]
 async fn event_streams_are_served_without_pinning() -> Result<()> {
     let unpinned = |text: String| text.replace("hash $remote_addr consistent;", "");
-    let scene = Scene::start_with(ProxyKind::Nginx, unpinned).await?;
+    let scene = Scene::start_with(ProxyKind::Nginx, unpinned, Broker::Memory).await?;
     // Whichever replica has a stream, the other one gets half of the commands.
     for _ in 0..2 {
         let (stream, _open) = scene.stream().await?;
         ensure!(scene.commands(&stream).await? == 0, "commands for {stream} were refused");
     }
     Ok(())
+}
+
+/// Somebody who reads and asks for builds all the time through the balancer; what went wrong.
+struct Visitor {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<Visits>,
+}
+
+#[derive(Debug, Default)]
+struct Visits {
+    answers: usize,
+    failures: Vec<String>,
+}
+
+impl Visitor {
+    fn start(base: String) -> Self {
+        let stop = Arc::<AtomicBool>::default();
+        let task = tokio::spawn(visit(base, Arc::clone(&stop)));
+        Self { stop, task }
+    }
+
+    async fn stop(self) -> Result<Visits> {
+        self.stop.store(true, Ordering::Relaxed);
+        Ok(self.task.await?)
+    }
+}
+
+async fn visit(base: String, stop: Arc<AtomicBool>) -> Visits {
+    let client = reqwest::Client::new();
+    let mut visits = Visits::default();
+    let force = json!({"jsonrpc": "2.0", "id": 1, "method": "force", "params": {"builderid": 1}});
+    while !stop.load(Ordering::Relaxed) {
+        // Mostly questions, which a balancer may ask twice; now and then something that must be done once.
+        let (what, request) = match visits.answers % 25 {
+            24 => ("POST", client.post(format!("{base}/api/v2/forceschedulers/force")).json(&force)),
+            _ => ("GET", client.get(format!("{base}/api/v2/builders"))),
+        };
+        match request.send().await {
+            Ok(answer) if answer.status().is_success() => {}
+            Ok(answer) => visits.failures.push(format!("{what} {}: {}", visits.answers, answer.status())),
+            Err(error) => visits.failures.push(format!("{what} {}: {error:?}", visits.answers)),
+        }
+        visits.answers += 1;
+        tokio::time::sleep(Duration::from_millis(10)).await; // polls, as a page would
+    }
+    visits
+}
+
+/// How many questions of clients a replica answered.
+async fn served(replica: &Rest) -> Result<u64> {
+    let metrics = replica.text("metrics").await?;
+    let counts = metrics.lines().filter(|line| line.starts_with("buildguild_http_requests_total{route=\"api\""));
+    counts.map(|line| Ok(line.rsplit(' ').next().context("a value")?.parse::<f64>()? as u64)).sum()
+}
+
+/// Both replicas are drained, one after the other, while somebody works.
+async fn drains_unnoticed(kind: ProxyKind) -> Result<()> {
+    // With a broker, so that a stream can go on at the other one.
+    let mut scene = Scene::start_with(kind, |text| text, Broker::Redis).await?;
+    let base = scene.rest.base().to_owned();
+    let mut stream = EventStream::start(base.clone());
+    stream.until("the stream is open", |seen| seen.connections > 0).await?;
+    let visitor = Visitor::start(base);
+    for leaving in 0..2 {
+        let (name, other) = (format!("m{leaving}"), 1 - leaving);
+        let url = scene.cluster.masters[other].url();
+        let drained =
+            scene.cluster.masters[other].command("cluster")?.args(["drain", &name, "--url", &url]).output()?;
+        ensure!(drained.status.success(), "{}", String::from_utf8_lossy(&drained.stderr));
+        let master = &mut scene.cluster.masters[leaving];
+        wait_for("it has left", DEADLINE, async || Ok(master.has_ended()?.then_some(()))).await?;
+        // What it was busy with goes on at the other one.
+        scene.cluster.worker_connected(&scene.rest, "w").await?;
+        scene.builds().await?;
+        scene.cluster.masters[leaving].start()?;
+        scene.cluster.masters[leaving].ready().await?;
+        let back = scene.cluster.masters[leaving].rest()?;
+        wait_for("the balancer uses it again", DEADLINE, async || Ok((served(&back).await? > 0).then_some(()))).await?;
+    }
+    let visits = visitor.stop().await?;
+    ensure!(visits.failures.is_empty() && visits.answers > 100, "{visits:?}\n{}", scene.all_logs());
+    let seen = stream.seen();
+    ensure!(seen.connections <= 3, "one connection more for each replica that left: {seen:?}");
+    ensure!(seen.refused == 0 && seen.resets == 0, "{seen:?}");
+    // Nothing was asked for twice, and all of it was done.
+    wait_for("all requests are complete", DEADLINE, async || {
+        Ok(scene.rest.list("buildrequests?complete=false").await?.is_empty().then_some(()))
+    })
+    .await?;
+    let asked = visits.answers / 25 + 2;
+    let done = scene.rest.list("buildrequests?limit=1000").await?.len();
+    ensure!(asked.abs_diff(done) <= 1, "asked for {asked}, done {done}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_lets_nobody_notice_that_a_replica_is_drained() -> Result<()> {
+    drains_unnoticed(ProxyKind::Nginx).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn haproxy_lets_nobody_notice_that_a_replica_is_drained() -> Result<()> {
+    drains_unnoticed(ProxyKind::HaProxy).await
 }

@@ -5,12 +5,14 @@ mod postgres;
 mod proxies;
 mod rabbitmq;
 mod redis;
+mod sentinel;
 
 pub use owned::free_port;
 pub use postgres::{Durability, Postgres};
 pub use proxies::{Proxy, ProxyKind};
 pub use rabbitmq::{RabbitMq, RabbitMqOptions};
 pub use redis::{Redis, RedisOptions};
+pub use sentinel::Sentinel;
 
 use std::path::PathBuf;
 
