@@ -23,7 +23,7 @@ c = BuildmasterConfig = {{}}
 c["title"] = "bench"
 c["buildbotURL"] = "http://127.0.0.1:{http}/"
 c["collapseRequests"] = False
-c["workers"] = [worker.Worker(name, password, max_builds=None) for name, password in {workers!r}]
+c["workers"] = [worker.Worker(name, password, max_builds=limit) for name, password, limit in {workers!r}]
 c["builders"] = [
     util.BuilderConfig(
         name=name,
@@ -90,7 +90,7 @@ class Target:
             self.url = self.pg.newdb().replace("+psycopg2", "")
         config = CONFIG.format(
             http=self.port, force=spec["force"],
-            workers=[(w["name"], w["password"]) for w in spec["workers"]],
+            workers=[(w["name"], w["password"], w.get("max_builds")) for w in spec["workers"]],
             builders=[(b["name"], b["workers"], [(s["name"], s["command"]) for s in b["steps"]])
                       for b in spec["builders"]])
         for i, path in enumerate(self.dirs):

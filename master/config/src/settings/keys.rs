@@ -42,7 +42,7 @@ pub(super) const KEYS: &[Key] = &[
     key("farm.storage_key_file", "", "file that holds farm.storage_key"),
     url("database.url", "", "sqlite:///file or postgres://user@host/name; c['db'] of the farm config if not set"),
     key("database.url_file", "", "file that holds database.url"),
-    key("database.pool_size", "10", "connections of this replica"),
+    key("database.pool_size", "10", "connections of each kind: reads and writes, of this replica and of its clients"),
     key("database.connect_timeout", "30s", "how long to wait for a connection"),
     url("broker.url", "memory:", "memory:, redis://, rediss://, redis+sentinel://, amqp:// or amqps://"),
     key("broker.url_file", "", "file that holds broker.url"),
