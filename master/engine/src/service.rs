@@ -9,7 +9,7 @@ use buildguild_types::farm::ConfigHash;
 use tokio::{
     net::TcpListener,
     sync::watch,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use worker_protocol::WorkerAcceptor;
@@ -29,7 +29,8 @@ use crate::{
 
 /// After a failure to bring a configuration into force, for example because the database is away.
 const APPLY_RETRY: Duration = Duration::from_secs(2);
-/// How long builds whose worker was taken away may take to be given back.
+/// How long builds whose worker was taken away may take to be given back, and how long services may take to end. Without a
+/// database each of their calls waits for a connection, and a master that is asked to leave must not wait for that.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What an engine is made of.
@@ -236,16 +237,18 @@ impl Engine {
         }
     }
 
-    /// Stops in order: nothing new is started and leases are given back; running builds may end within `timeout`;
+    /// Stops in order: nothing new is started and leases are given back; running builds may end within `patience`;
     /// those that do not lose their worker, so that they end as RETRY and another master does them again. Asking again
     /// with a shorter time is fine.
-    pub async fn drain(&self, timeout: Duration) {
-        let deadline = Instant::now().checked_add(timeout);
+    pub async fn drain(&self, patience: Duration) {
+        let deadline = Instant::now().checked_add(patience);
         self.intake.cancel();
         self.intake_tasks.close();
         self.builds.close();
         // What was claimed just before still starts; it is among the builds to wait for.
-        self.intake_tasks.wait().await;
+        if timeout(HAND_OVER_TIMEOUT, self.intake_tasks.wait()).await.is_err() {
+            tracing::warn!("what starts builds took too long to stop");
+        }
         let ended = async {
             match deadline {
                 Some(deadline) => timeout_at(deadline, self.builds.wait()).await.is_ok(),
@@ -260,12 +263,14 @@ impl Engine {
         }
         self.execution.close();
         self.execution.workers().disconnect_all();
-        if timeout_at(Instant::now() + HAND_OVER_TIMEOUT, self.builds.wait()).await.is_err() {
+        if timeout(HAND_OVER_TIMEOUT, self.builds.wait()).await.is_err() {
             tracing::error!("{} builds could not be given back", self.builds.len());
         }
         self.rest.cancel();
         self.rest_tasks.close();
-        self.rest_tasks.wait().await;
+        if timeout(HAND_OVER_TIMEOUT, self.rest_tasks.wait()).await.is_err() {
+            tracing::warn!("some services of the engine took too long to stop");
+        }
     }
 }
 

@@ -32,7 +32,7 @@ use super::versions::Versions;
 use super::{broker, database_options, database_url, evaluators, farm_source, load_farm, say};
 use crate::basedir::Basedir;
 
-/// How long the parts that publish and listen may take to end, each.
+/// How long the parts that publish and listen may take to end, each, and signing off.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Signals that a master obeys.
@@ -287,16 +287,23 @@ impl Parts {
         {
             tracing::warn!("the web server took too long to stop");
         }
-        if let Err(error) = self.membership.leave().await {
-            tracing::warn!(%error, "cannot sign off; the others will notice");
+        match tokio::time::timeout(END_TIMEOUT, self.membership.leave()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "cannot sign off; the others will notice"),
+            Err(_) => tracing::warn!("the database is away, so this master cannot sign off; the others will notice"),
         }
         self.base.cancel();
         let rest = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(END_TIMEOUT, rest).await.is_err() {
             tracing::warn!("some services took too long to stop");
         }
-        self.reading.close().await;
-        self.db.close().await;
+        let close = async {
+            self.reading.close().await;
+            self.db.close().await;
+        };
+        if tokio::time::timeout(END_TIMEOUT, close).await.is_err() {
+            tracing::warn!("the connections to the database took too long to close");
+        }
         match end {
             End::Stop | End::CleanStop => Ok(()),
             End::Failed(what) => bail!("{what} ended unexpectedly"),
