@@ -53,6 +53,8 @@ enum AttachError {
     Rpc(#[from] worker_protocol::RpcError),
     #[error("the worker did not say where its base directory is")]
     NoBasedir,
+    #[error("this master's epoch ended meanwhile")]
+    EpochEnded,
     #[error("note the connection")]
     Data(#[from] buildguild_db::DbError),
 }
@@ -104,6 +106,7 @@ impl Acceptor {
         };
         call(MasterRequest::SetWorkerSettings(settings)).await?;
         let info_json = info_json(&info);
+        let owner = self.store.owner();
         let worker = self.admit(name, session, &shown(&info_json)).await?;
         // From here on nobody else starts commands there.
         if let Err(error) = self.interrupt_leftovers(name, &worker, link).await {
@@ -113,6 +116,13 @@ impl Acceptor {
         let handle = self.handle(name, &worker, session, info, info_json, Arc::clone(link));
         self.workers.insert(handle.clone());
         drop(attaching);
+        // When an epoch ends all workers are let go; one that was about to be attached just then would stay, with a session
+        // of the old epoch, which the others release: connected, and shown as not connected. Looked at after the insertion,
+        // so that either this sees the new epoch or its beginning sees this worker.
+        if self.store.owner() != owner {
+            self.workers.remove(&handle);
+            return Err(AttachError::EpochEnded);
+        }
         let _ = handle.print("attached").await;
         Ok(handle)
     }

@@ -75,6 +75,11 @@ impl WorkerStore {
             .await
     }
 
+    /// This process in its present epoch, if it has one.
+    pub(super) fn owner(&self) -> Option<Owner> {
+        self.data.owner()
+    }
+
     /// Whether a session is this process's.
     pub(super) fn is_own(&self, session: &Session) -> bool {
         self.data.owner() == Some(session.owner)
