@@ -113,8 +113,9 @@ async fn resumes_from_the_ring() {
         cursors.push(next(&mut live).await.expect("goes on").cursor().clone());
     }
     assert_eq!(live.caught_up_at().as_ref(), cursors.last());
-    let from = SubscribeFrom::After(start);
+    let from = SubscribeFrom::After(start.clone());
     let mut all = hub.subscribe(vec![filter("builds/*/*")], from).await.expect("resumes");
+    assert_eq!(all.start(), &start, "who loses it before the first delivery comes back with this");
     let from = SubscribeFrom::After(cursors[1989].clone());
     let mut tail = hub.subscribe(vec![filter("builds/*/*")], from).await.expect("resumes");
     assert_eq!(tail.caught_up_at(), None, "there is a backlog");
@@ -125,6 +126,26 @@ async fn resumes_from_the_ring() {
     for id in 1990..=2000 {
         assert_eq!(next_key(&mut tail).await, format!("builds/{id}/new"));
     }
+}
+
+#[tokio::test]
+async fn one_that_catches_up_too_late_is_told_so() {
+    let log = Arc::new(MemoryLog::default());
+    let mut options = HubOptions::default();
+    options.ring_events = 10;
+    let hub = hub_of(&log, options).await;
+    let start = hub.newest();
+    let mut live = hub.listen(vec![filter("builds/*/*")]).expect("listens");
+    let publish = async |ids: std::ops::Range<u32>, live: &mut HubSubscription| {
+        for id in ids {
+            log.publish(vec![build_event(id, "new")]).await.expect("publishes");
+            next(live).await.expect("goes on");
+        }
+    };
+    publish(0..5, &mut live).await;
+    let mut late = hub.subscribe(vec![filter("builds/*/*")], SubscribeFrom::After(start)).await.expect("resumes");
+    publish(5..20, &mut live).await;
+    assert_eq!(next(&mut late).await.expect_err("it is gone"), Gone::NotRetained);
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 //!
 //! A subscriber has a bounded queue. One that does not keep up is put out ([`Gone::TooSlow`]) and has to look at the
 //! state again; it never slows the others. Recent events are kept, bounded by number and bytes, so that a client can
-//! resume after a cursor without the broker; for those who come from further back the log itself is read.
+//! resume after a cursor without the broker: it catches up step by step, so that what waits in memory for it is little. For
+//! those who come from further back the log itself is read.
 
 mod dedup;
 mod delivery;
@@ -13,12 +14,19 @@ mod state;
 mod subscription;
 mod topic;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use self::{delivery::Outbound, replay::Replays, state::State};
+use self::{
+    delivery::Outbound,
+    replay::{Replayed, Replays},
+    state::State,
+};
 pub use self::{
     delivery::{Delivery, Form},
     state::FilterChange,
@@ -84,7 +92,8 @@ pub enum SubscribeFrom {
     After(Cursor),
 }
 
-/// How many events of the ring are matched per step of a resume, so that the hub's lock is held briefly.
+/// How many events of the ring are matched per step of a resume, so that the hub's lock is held briefly, and little
+/// waits for a client that resumes.
 const RESUME_STEP: usize = 512;
 
 /// The fan-out. Cheap to clone; clones share the hub.
@@ -138,37 +147,20 @@ impl EventHub {
     /// # Errors
     /// [`Gone::NotRetained`] if the events after the cursor are not all in the log, or too many; [`Gone::ShutDown`].
     pub async fn subscribe(&self, filters: Vec<TopicFilter>, from: SubscribeFrom) -> Result<HubSubscription, Gone> {
-        let mut backlog = Vec::new();
-        let mut from = from;
+        let SubscribeFrom::After(start) = from else { return self.listen(filters) };
+        let mut replayed = Replayed::default();
+        let mut seen = start.clone();
         loop {
-            if let SubscribeFrom::After(seen) = &mut from {
-                // A cursor of a replica that is ahead of this one is fine: what it has seen is not delivered again.
-                loop {
-                    let step = self.shared.state().ring_after(seen, RESUME_STEP);
-                    let Ok(step) = step else {
-                        self.shared.replays.run(&self.shared, seen, &filters, &mut backlog).await?;
-                        continue;
-                    };
-                    let Some(last) = step.last() else { break };
-                    *seen = last.cursor.clone();
-                    let is_last_step = step.len() < RESUME_STEP;
-                    collect_matches(step, &filters, &mut backlog);
-                    if is_last_step {
-                        break;
-                    }
-                    tokio::task::yield_now().await;
+            let joined = self.shared.state().join_after(&filters, &seen);
+            match joined {
+                Ok((joined, behind)) => {
+                    return Ok(HubSubscription::new(Arc::clone(&self.shared), joined, start, replayed, behind));
                 }
+                Err(Gone::NotRetained) => {
+                    self.shared.replays.run(&self.shared, &mut seen, &filters, &mut replayed).await?;
+                }
+                Err(gone) => return Err(gone),
             }
-            let mut state = self.shared.state();
-            if let SubscribeFrom::After(seen) = &from
-                && !state.ring_after(seen, 1).is_ok_and(|more| more.is_empty())
-            {
-                // More events came meanwhile.
-                continue;
-            }
-            let joined = state.join(filters, &from)?;
-            drop(state);
-            return Ok(HubSubscription::new(Arc::clone(&self.shared), joined, backlog));
         }
     }
 
@@ -177,8 +169,8 @@ impl EventHub {
     /// # Errors
     /// [`Gone::ShutDown`].
     pub fn listen(&self, filters: Vec<TopicFilter>) -> Result<HubSubscription, Gone> {
-        let joined = self.shared.state().join(filters, &SubscribeFrom::Now)?;
-        Ok(HubSubscription::new(Arc::clone(&self.shared), joined, Vec::new()))
+        let (joined, start) = self.shared.state().join(filters)?;
+        Ok(HubSubscription::new(Arc::clone(&self.shared), joined, start, Replayed::default(), None))
     }
 
     /// Everything up to this cursor has been queued for its subscribers.
@@ -201,14 +193,14 @@ impl EventHub {
 }
 
 /// Appends the deliveries that `filters` select, in order, once per matching filter.
-fn collect_matches(events: Vec<crate::Received>, filters: &[TopicFilter], backlog: &mut Vec<Delivery>) {
+fn collect_matches(events: Vec<crate::Received>, filters: &[TopicFilter], backlog: &mut VecDeque<Delivery>) {
     for received in events {
         let mut outbound: Option<Arc<Outbound>> = None;
         for n in 0..received.event.keys.len() {
             let key = received.event.keys[n].as_str();
             for _ in filters.iter().filter(|f| f.matches(key)) {
                 let outbound = outbound.get_or_insert_with(|| Outbound::new(received.clone()));
-                backlog.push(Delivery::new(Arc::clone(outbound), n));
+                backlog.push_back(Delivery::new(Arc::clone(outbound), n));
             }
         }
     }

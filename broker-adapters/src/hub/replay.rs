@@ -1,26 +1,52 @@
 //! Resuming from further back than the hub remembers: the log itself is read, from the client's cursor to where the
 //! ring begins.
 //!
-//! What is found waits in memory for its client, so it is bounded, and so is the number of replays at a time: a client
-//! that has missed more than that is served faster by fetching the state again.
+//! What is found waits in memory for its client, so it is bounded, and so is the number of clients for whom something
+//! waits: one that has missed more than that, or finds no place in time, is served faster by fetching the state again.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Delivery, Gone, HubOptions, Shared, TopicFilter, collect_matches, dedup::RecentIds};
 use crate::{Cursor, EventLog, SubscribeError};
 
-/// Replays at a time; others wait.
-const AT_ONCE: usize = 4;
+/// Clients for whom something is read, or has been read and waits to be sent; others wait for their turn.
+const AT_ONCE: usize = 8;
 /// How long a replay may take, waiting included.
 const MAX_DURATION: Duration = Duration::from_secs(30);
+
+/// What was read for one who resumes, and its place among those for whom something waits.
+#[derive(Debug, Default)]
+pub(super) struct Replayed {
+    deliveries: VecDeque<Delivery>,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Replayed {
+    pub(super) fn deliveries(&mut self) -> &mut VecDeque<Delivery> {
+        &mut self.deliveries
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.deliveries.is_empty()
+    }
+
+    /// The next delivery. After the last one the memory and the place are free for others.
+    pub(super) fn pop(&mut self) -> Option<Delivery> {
+        let next = self.deliveries.pop_front();
+        if next.is_none() && (self.place.is_some() || self.deliveries.capacity() > 0) {
+            *self = Self::default();
+        }
+        next
+    }
+}
 
 /// Reads the log for those who resume.
 pub(super) struct Replays {
     log: Arc<dyn EventLog>,
-    permits: Semaphore,
+    places: Arc<Semaphore>,
     max_deliveries: usize,
     max_bytes: usize,
     remembered_ids: usize,
@@ -36,14 +62,14 @@ impl Replays {
     pub(super) fn new(log: Arc<dyn EventLog>, options: &HubOptions) -> Self {
         Self {
             log,
-            permits: Semaphore::new(AT_ONCE),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
             max_deliveries: options.replay_deliveries,
             max_bytes: options.replay_bytes,
             remembered_ids: options.remembered_ids,
         }
     }
 
-    /// Appends what matches after `seen` to `backlog`, and moves `seen` to a place from which the ring goes on.
+    /// Appends what matches after `seen` to `replayed`, and moves `seen` to a place from which the ring goes on.
     ///
     /// # Errors
     /// [`Gone::NotRetained`] if the log does not go back so far or cannot be read now, or it would be too much.
@@ -52,15 +78,18 @@ impl Replays {
         shared: &Shared,
         seen: &mut Cursor,
         filters: &[TopicFilter],
-        backlog: &mut Vec<Delivery>,
+        replayed: &mut Replayed,
     ) -> Result<(), Gone> {
         // Of another generation nothing can be read.
         if !seen.is_same_generation(&shared.state().newest()) {
             return Err(Gone::NotRetained);
         }
         let reading = async {
-            let _permit = self.permits.acquire().await.map_err(|_closed| Gone::ShutDown)?;
-            self.read(shared, seen, filters, backlog).await
+            if replayed.place.is_none() {
+                let place = Arc::clone(&self.places).acquire_owned().await;
+                replayed.place = Some(place.map_err(|_closed| Gone::ShutDown)?);
+            }
+            self.read(shared, seen, filters, &mut replayed.deliveries).await
         };
         tokio::time::timeout(MAX_DURATION, reading).await.unwrap_or(Err(Gone::NotRetained))
     }
@@ -70,7 +99,7 @@ impl Replays {
         shared: &Shared,
         seen: &mut Cursor,
         filters: &[TopicFilter],
-        backlog: &mut Vec<Delivery>,
+        backlog: &mut VecDeque<Delivery>,
     ) -> Result<(), Gone> {
         let unreadable = |error: SubscribeError| {
             if let SubscribeError::Unavailable(error) = &error {
@@ -92,7 +121,7 @@ impl Replays {
             *seen = next;
             let before = backlog.len();
             collect_matches(batch, filters, backlog);
-            bytes += backlog[before..].iter().map(|delivery| delivery.event().body.get().len()).sum::<usize>();
+            bytes += backlog.range(before..).map(|delivery| delivery.event().body.get().len()).sum::<usize>();
             if backlog.len() > self.max_deliveries || bytes > self.max_bytes {
                 return Err(Gone::NotRetained);
             }

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    Delivery, Gone, HubOptions, SubscribeFrom, TopicFilter, dedup::RecentIds, delivery::Outbound, topic::TopicIndex,
+    Delivery, Gone, HubOptions, TopicFilter, dedup::RecentIds, delivery::Outbound, topic::TopicIndex,
 };
 use crate::{Cursor, Position, Received};
 
@@ -44,7 +44,8 @@ struct Member {
     queue: mpsc::Sender<Delivery>,
     filters: Vec<TopicFilter>,
     fate: Arc<Fate>,
-    /// Events up to this position are not for this member: it saw them on another replica that was ahead of this one.
+    /// Events up to this position do not go into its queue: it takes them from the ring, or saw them on another replica that
+    /// was ahead of this one.
     seen: Position,
 }
 
@@ -53,8 +54,14 @@ pub(crate) struct Joined {
     pub(crate) id: u64,
     pub(crate) queue: mpsc::Receiver<Delivery>,
     pub(crate) fate: Arc<Fate>,
-    /// Where it starts.
-    pub(crate) start: Cursor,
+}
+
+/// What one who resumes has yet to take from the ring: events that match `filters`, after `seen` up to `until`.
+#[derive(Debug)]
+pub(crate) struct Behind {
+    pub(crate) filters: Vec<TopicFilter>,
+    pub(crate) seen: Cursor,
+    until: Position,
 }
 
 /// How a filter was added or removed.
@@ -121,23 +128,38 @@ impl State {
         if is_retained { Ok(()) } else { Err(Gone::NotRetained) }
     }
 
-    /// Up to `limit` events of the ring after `cursor`.
-    pub(crate) fn ring_after(&self, cursor: &Cursor, limit: usize) -> Result<Vec<Received>, Gone> {
-        self.check_resume(cursor)?;
-        let skip = self.ring.partition_point(|r| r.cursor.position() <= cursor.position());
-        Ok(self.ring.range(skip..).take(limit).cloned().collect())
+    /// The next events, up to `limit`, for one who catches up.
+    pub(crate) fn ring_step(&self, behind: &Behind, limit: usize) -> Result<Vec<Received>, Gone> {
+        self.check_resume(&behind.seen)?;
+        let skip = self.ring.partition_point(|r| r.cursor.position() <= behind.seen.position());
+        let end = self.ring.partition_point(|r| r.cursor.position() <= behind.until);
+        Ok(self.ring.range(skip..end.max(skip)).take(limit).cloned().collect())
     }
 
-    /// Adds a member that has seen everything up to `from` (or up to now).
-    pub(crate) fn join(&mut self, filters: Vec<TopicFilter>, from: &SubscribeFrom) -> Result<Joined, Gone> {
+    /// Adds a member that wants what comes from now on; tells where that is.
+    pub(crate) fn join(&mut self, filters: Vec<TopicFilter>) -> Result<(Joined, Cursor), Gone> {
+        let start = self.newest.clone();
+        Ok((self.admit(filters, start.position())?, start))
+    }
+
+    /// Adds a member that has seen everything up to a cursor, which another replica may have given it that is ahead of this
+    /// one; with what it has to take from the ring first.
+    pub(crate) fn join_after(
+        &mut self,
+        filters: &[TopicFilter],
+        seen: &Cursor,
+    ) -> Result<(Joined, Option<Behind>), Gone> {
+        self.check_resume(seen)?;
+        let until = self.newest.position();
+        let behind =
+            (seen.position() < until).then(|| Behind { filters: filters.to_vec(), seen: seen.clone(), until });
+        Ok((self.admit(filters.to_vec(), until.max(seen.position()))?, behind))
+    }
+
+    fn admit(&mut self, filters: Vec<TopicFilter>, seen: Position) -> Result<Joined, Gone> {
         if self.is_shut_down {
             return Err(Gone::ShutDown);
         }
-        let start = match from {
-            SubscribeFrom::Now => self.newest.clone(),
-            SubscribeFrom::After(cursor) => cursor.clone(),
-        };
-        let seen = start.position();
         let (sender, queue) = mpsc::channel(self.options.queue_len);
         let fate = Arc::<Fate>::default();
         let id = self.next_member;
@@ -147,7 +169,7 @@ impl State {
         for filter in filters {
             self.add_filter(id, filter);
         }
-        Ok(Joined { id, queue, fate, start })
+        Ok(Joined { id, queue, fate })
     }
 
     pub(crate) fn add_filter(&mut self, id: u64, filter: TopicFilter) -> FilterChange {

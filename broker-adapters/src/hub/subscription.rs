@@ -1,7 +1,6 @@
 //! A subscriber's end of its queue.
 
 use std::{
-    collections::VecDeque,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -9,8 +8,9 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    Delivery, FilterChange, Gone, Shared, TopicFilter,
-    state::{Fate, Joined},
+    Delivery, FilterChange, Gone, RESUME_STEP, Shared, TopicFilter, collect_matches,
+    replay::Replayed,
+    state::{Behind, Fate, Joined},
 };
 use crate::Cursor;
 
@@ -18,7 +18,10 @@ use crate::Cursor;
 #[derive(Debug)]
 pub struct HubSubscription {
     handle: FilterHandle,
-    backlog: VecDeque<Delivery>,
+    /// What it gets before what is in the queue: from the log, or a step from the ring.
+    backlog: Replayed,
+    /// What is to be taken from the ring after the backlog, and before the queue.
+    behind: Option<Box<Behind>>,
     queue: mpsc::Receiver<Delivery>,
     fate: Arc<Fate>,
     start: Cursor,
@@ -50,13 +53,18 @@ impl FilterHandle {
 }
 
 impl HubSubscription {
-    pub(super) fn new(shared: Arc<Shared>, joined: Joined, backlog: Vec<Delivery>) -> Self {
-        let Joined { id, queue, fate, start } = joined;
-        Self { handle: FilterHandle { shared, id }, backlog: backlog.into(), queue, fate, start }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        joined: Joined,
+        start: Cursor,
+        backlog: Replayed,
+        behind: Option<Behind>,
+    ) -> Self {
+        let Joined { id, queue, fate } = joined;
+        Self { handle: FilterHandle { shared, id }, backlog, behind: behind.map(Box::new), queue, fate, start }
     }
 
-    /// Where it started: what is in its backlog, if it has one, is what came up to here; everything after it will be
-    /// delivered.
+    /// Where it starts: everything after this cursor will be delivered.
     #[must_use]
     pub fn start(&self) -> &Cursor {
         &self.start
@@ -84,10 +92,35 @@ impl HubSubscription {
         if let Some(gone) = self.fate.get() {
             return Poll::Ready(Err(gone));
         }
-        if let Some(delivery) = self.backlog.pop_front() {
+        if let Some(delivery) = self.backlog.pop() {
             return Poll::Ready(Ok(delivery));
         }
+        if self.behind.is_some() {
+            self.catch_up()?;
+            return match self.backlog.pop() {
+                Some(delivery) => Poll::Ready(Ok(delivery)),
+                // Others get their turn before the next step.
+                None => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            };
+        }
         self.queue.poll_recv(cx).map(|next| next.ok_or_else(|| self.fate.get().unwrap_or(Gone::ShutDown)))
+    }
+
+    /// Takes a step of what it is behind, whose end is after the last.
+    fn catch_up(&mut self) -> Result<(), Gone> {
+        let Some(behind) = &mut self.behind else { return Ok(()) };
+        let step = self.handle.shared.state().ring_step(behind, RESUME_STEP)?;
+        match step.last() {
+            Some(last) => {
+                behind.seen = last.cursor.clone();
+                collect_matches(step, &behind.filters, self.backlog.deliveries());
+            }
+            None => self.behind = None,
+        }
+        Ok(())
     }
 
     /// A delivery if one is waiting.
@@ -98,8 +131,14 @@ impl HubSubscription {
         if let Some(gone) = self.fate.get() {
             return Err(gone);
         }
-        if let Some(delivery) = self.backlog.pop_front() {
-            return Ok(Some(delivery));
+        loop {
+            if let Some(delivery) = self.backlog.pop() {
+                return Ok(Some(delivery));
+            }
+            if self.behind.is_none() {
+                break;
+            }
+            self.catch_up()?;
         }
         match self.queue.try_recv() {
             Ok(delivery) => Ok(Some(delivery)),
@@ -114,7 +153,7 @@ impl HubSubscription {
     pub fn caught_up_at(&self) -> Option<Cursor> {
         // The cursor is read first: what it covers was queued before.
         let newest = self.handle.shared.state().newest();
-        (self.backlog.is_empty() && self.queue.is_empty()).then_some(newest)
+        (self.backlog.is_empty() && self.behind.is_none() && self.queue.is_empty()).then_some(newest)
     }
 }
 

@@ -104,7 +104,8 @@ async fn a_connection_resumes_where_another_was_lost() {
     drop(first);
     let mut second = connect(&server).await;
     let answer = ask(&mut second, json!({"_id": 1, "cmd": "resume", "paths": ["builds/*/*"], "after": cursor})).await;
-    assert_eq!(answer, json!({"msg": "OK", "code": 200, "_id": 1, "cursor": answer["cursor"]}));
+    // Whoever loses this connection before the first event has to come back with the same cursor.
+    assert_eq!(answer, json!({"msg": "OK", "code": 200, "_id": 1, "cursor": cursor}));
     for id in 2..5 {
         assert_eq!(next(&mut second).await.expect("an event")["k"], format!("builds/{id}/new"));
     }
