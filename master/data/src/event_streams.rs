@@ -139,13 +139,14 @@ impl EventStreams {
         self.db.write(|tx| async move { event_streams::applied(&tx, id, owner, version).await }).await
     }
 
-    /// Ends a stream of this process; it is remembered for an hour if its client needs that to come back.
+    /// Ends a stream of this process that listened by a version of its filters, unless it has been taken up again since; it
+    /// is remembered for an hour if its client needs that to come back.
     ///
     /// # Errors
     /// What the database reported.
-    pub async fn end(&self, id: Uuid, keep: bool) -> Result<(), DbError> {
+    pub async fn end(&self, id: Uuid, version: i64, keep: bool) -> Result<(), DbError> {
         let (id, owner) = (&id.to_string(), &*self.owner);
-        self.db.write(|tx| async move { event_streams::end(&tx, id, owner, keep).await }).await
+        self.db.write(|tx| async move { event_streams::end(&tx, id, owner, version, keep).await }).await
     }
 
     /// To be called every some minutes: says that the streams of this process are alive, and forgets those of which

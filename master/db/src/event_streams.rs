@@ -136,20 +136,21 @@ pub async fn is_applied(connection: &impl ConnectionTrait, id: &str, version: i6
     Ok(fetch_one(connection, sql, params![id, version]).await?.is_none())
 }
 
-/// Ends a stream. It is kept for a while if its client needs it to come back.
+/// Ends a stream that listened by a version of its filters, unless `owner` itself has taken it up again since. It is kept
+/// for a while if its client needs it to come back.
 ///
 /// # Errors
 /// What the database reported.
-pub async fn end(tx: &Tx, id: &str, owner: &str, keep: bool) -> Result<(), DbError> {
+pub async fn end(tx: &Tx, id: &str, owner: &str, version: i64, keep: bool) -> Result<(), DbError> {
     let sql = if keep {
         format!(
-            "UPDATE event_streams SET owner = '', seen_at = {} WHERE id = $1 AND owner = $2",
+            "UPDATE event_streams SET owner = '', seen_at = {} WHERE id = $1 AND owner = $2 AND applied <= $3",
             now_sql(tx.get_database_backend())
         )
     } else {
-        "DELETE FROM event_streams WHERE id = $1 AND owner = $2".to_owned()
+        "DELETE FROM event_streams WHERE id = $1 AND owner = $2 AND applied <= $3".to_owned()
     };
-    execute(tx, sql, params![id, owner]).await?;
+    execute(tx, sql, params![id, owner, version]).await?;
     Ok(())
 }
 

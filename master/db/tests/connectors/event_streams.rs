@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use buildguild_db::event_streams::{self as streams, FilterChange};
+use buildguild_db::event_streams::{self as streams, EventStream, FilterChange};
 use buildguild_db::test_support::TestDb;
 use buildguild_db::{Db, on_both_databases};
 
@@ -20,6 +20,14 @@ async fn change(db: &Db, owner: &str, filter: &str, is_add: bool) -> FilterChang
 async fn begin(db: &Db) {
     let begun = db.write(|tx| async move { streams::begin(&tx, "s", "a", &["builds/*/*".to_owned()]).await }).await;
     begun.expect("begins");
+}
+
+async fn take(db: &Db, owner: &str) -> Option<EventStream> {
+    db.write(|tx| async move { streams::take(&tx, "s", owner).await }).await.expect("takes")
+}
+
+async fn end(db: &Db, owner: &str, version: i64, keep: bool) {
+    db.write(|tx| async move { streams::end(&tx, "s", owner, version, keep).await }).await.expect("ends");
 }
 
 async fn a_stream_changes_its_owner_and_its_filters(test: &TestDb) {
@@ -41,15 +49,20 @@ async fn a_stream_changes_its_owner_and_its_filters(test: &TestDb) {
     assert!(matches!(change(db, "b", "2", true).await, FilterChange::Done(_)));
     assert_eq!(change(db, "b", "3", true).await, FilterChange::TooMany);
     // It resumes elsewhere: what its old owner does to it has no effect.
-    let taken = db.write(|tx| async move { streams::take(&tx, "s", "b").await }).await.expect("takes").expect("known");
+    let taken = take(db, "b").await.expect("known");
     assert_eq!((taken.owner.as_str(), taken.filters.len()), ("b", 3));
-    db.write(|tx| async move { streams::end(&tx, "s", "a", false).await }).await.expect("ends");
+    end(db, "a", i64::MAX, false).await;
     assert_eq!(streams::changed(db.read(), "b").await.expect("reads"), []);
-    db.write(|tx| async move { streams::end(&tx, "s", "b", true).await }).await.expect("ends");
+    // It resumes where it was: the end of its old connection, noticed late, has no effect.
+    let again = take(db, "b").await.expect("known");
+    assert!(again.version > taken.version);
+    end(db, "b", taken.version, true).await;
+    assert!(matches!(change(db, "b", "1", true).await, FilterChange::Unchanged(_)), "it is served");
+    end(db, "b", again.version, true).await;
     assert_eq!(change(db, "b", "4", true).await, FilterChange::Unknown, "nobody serves it");
-    assert!(db.write(|tx| async move { streams::take(&tx, "s", "c").await }).await.expect("takes").is_some());
-    db.write(|tx| async move { streams::end(&tx, "s", "c", false).await }).await.expect("ends");
-    assert!(db.write(|tx| async move { streams::take(&tx, "s", "c").await }).await.expect("takes").is_none());
+    let last = take(db, "c").await.expect("known");
+    end(db, "c", last.version, false).await;
+    assert!(take(db, "c").await.is_none());
 }
 
 async fn concurrent_changes_are_all_kept(test: &TestDb) {

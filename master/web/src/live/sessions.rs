@@ -143,16 +143,21 @@ impl SseSessions {
     /// Ends a stream. Its filters are remembered for a while if they cannot be told from its path.
     pub(super) fn end(state: &web::Data<AppState>, id: Uuid, handle: &FilterHandle) {
         let mut sessions = state.sse.sessions();
-        let Some(keep) =
-            sessions.get(&id).filter(|session| session.handle.is_same(handle)).map(|session| session.named.get())
-        else {
+        // Its client may have taken it up again already.
+        if !sessions.get(&id).is_some_and(|session| session.handle.is_same(handle)) {
             return;
-        };
-        sessions.remove(&id);
+        }
+        let ended = sessions.remove(&id);
         drop(sessions);
+        if let Some(session) = ended {
+            Self::record_end(state, id, session.version, session.named.get());
+        }
+    }
+
+    fn record_end(state: &web::Data<AppState>, id: Uuid, version: i64, keep: bool) {
         let store = state.sse.store.clone();
         let ending = async move {
-            if let Err(error) = store.end(id, keep).await {
+            if let Err(error) = store.end(id, version, keep).await {
                 tracing::debug!(%error, "a stream that ended stays recorded for an hour");
             }
         };
@@ -176,6 +181,8 @@ impl SseSessions {
                 if state.sse.follow(id, filters, version) {
                     Change::Done
                 } else {
+                    // It ended meanwhile, and its end did not know of this version.
+                    Self::record_end(state, id, version, true);
                     Change::UnknownSession
                 }
             }
