@@ -8,6 +8,8 @@ mod data_backend;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod glob;
+mod handover;
+mod http;
 mod limits;
 mod live;
 mod metrics;

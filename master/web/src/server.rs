@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App, HttpServer, web};
+use actix_web::{dev::Server, web};
 use broker_adapters::EventHub;
 use buildguild_data::event_streams::EventStreams;
 use buildguild_types::farm::FarmConfig;
@@ -20,10 +20,10 @@ use worker_protocol::WorkerAcceptor;
 use crate::{
     Backend,
     auth::SessionKey,
-    limits::{Connection, FORGET_EVERY, Holders, ProxyRange, RateLimits},
+    http,
+    limits::{FORGET_EVERY, Holders, ProxyRange, RateLimits},
     live::SseSessions,
     metrics::WebMetrics,
-    routes,
     state::AppState,
 };
 
@@ -176,26 +176,19 @@ impl WebServer {
             shutdown: parts.shutdown,
             parsed_rules: std::sync::Mutex::new(None),
         });
-        let shared = state.clone();
-        let (connections, max_connections) = (Holders::default(), options.max_connections_per_address);
-        let mut server = HttpServer::new(move || {
-            App::new()
-                .app_data(shared.clone())
-                .wrap(actix_web::middleware::from_fn(crate::limits::enforce))
-                // The last one is the outermost.
-                .wrap(actix_web::middleware::from_fn(crate::metrics::measure))
-                .configure(routes::configure)
-        })
-        .on_connect(move |io, extensions| Connection::begin(&connections, max_connections, io, extensions))
-        .disable_signals()
-        .shutdown_timeout(STOP_TIMEOUT.as_secs())
-        .client_request_timeout(options.request_timeout)
-        .max_connections(options.max_connections_per_thread);
+        let mut server = Server::build()
+            .disable_signals()
+            .shutdown_timeout(STOP_TIMEOUT.as_secs())
+            .max_concurrent_connections(options.max_connections_per_thread);
         if options.threads > 0 {
             server = server.workers(options.threads);
         }
+        let connections = Holders::default();
         for (listener, address) in listeners.into_iter().zip(&addresses) {
-            server = server.listen(listener).map_err(|source| StartError::Listen { address: *address, source })?;
+            let (address, state, connections) = (*address, state.clone(), connections.clone());
+            server = server
+                .listen(address.to_string(), listener, move || http::service(state.clone(), connections.clone(), address))
+                .map_err(|source| StartError::Listen { address, source })?;
             tracing::info!(%address, "web server listens");
         }
         state.tasks.spawn(SseSessions::watch(state.clone()));

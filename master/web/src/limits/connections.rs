@@ -1,13 +1,10 @@
 //! How many connections, or event streams, an address has open.
 
 use std::{
-    any::Any,
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-
-use actix_web::{dev::Extensions, rt::net::TcpStream};
 
 use super::client::counted;
 
@@ -51,22 +48,20 @@ impl Drop for Hold {
     }
 }
 
-/// A connection, for the requests that come over it. One too many is accepted, because only an answer can say why it is
+/// A connection's place among those of its address. One too many is accepted, because only an answer can say why it is
 /// refused; if it asks for nothing, the time for a request's head ends it.
 #[derive(Debug)]
 pub(crate) struct Connection(Option<Hold>);
 
 impl Connection {
+    /// Counts a new connection from `peer`, for as long as this lives.
+    pub(crate) fn begin(holders: &Holders, limit: usize, peer: IpAddr) -> Self {
+        Self(holders.hold(counted(peer), limit))
+    }
+
     /// Whether its address has more connections than it may have.
     pub(crate) fn is_too_many(&self) -> bool {
         self.0.is_none()
-    }
-
-    /// Called for each new connection.
-    pub(crate) fn begin(holders: &Holders, limit: usize, io: &dyn Any, extensions: &mut Extensions) {
-        if let Some(peer) = io.downcast_ref::<TcpStream>().and_then(|io| io.peer_addr().ok()) {
-            extensions.insert(Self(holders.hold(counted(peer.ip()), limit)));
-        }
     }
 }
 

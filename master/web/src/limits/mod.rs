@@ -22,7 +22,7 @@ pub(crate) use self::{
     connections::{Connection, Hold, Holders},
     rate::{FORGET_EVERY, RateLimits},
 };
-use crate::state::AppState;
+use crate::{handover::Socket, state::AppState};
 
 /// Paths that are never limited: whoever watches over the server has to get through when it is busy.
 const EXEMPT: [&str; 3] = ["/health/live", "/health/ready", "/metrics"];
@@ -71,7 +71,7 @@ fn refusal(state: &AppState, request: &ServiceRequest) -> Option<Refusal> {
     }
     // A proxy's own connections are as many as its clients need.
     let client = client_of(request.request(), &state.options.trusted_proxies);
-    let is_crowded = request.conn_data::<Connection>().is_some_and(Connection::is_too_many);
+    let is_crowded = request.conn_data::<Socket>().is_some_and(Socket::is_too_many);
     if is_crowded && client.is_limited && !client.is_proxied {
         return Some(Refusal {
             reason: "connections",

@@ -1,7 +1,8 @@
 //! Live events for browsers and scripts: the WebSocket (`/ws`) and server-sent events (`/sse`).
 //!
-//! A stream is a response body that pulls from its subscription when its socket takes more, so that there is neither a
-//! task nor a second queue per client, and a slow client fills its own bounded queue only.
+//! A stream takes its socket over from HTTP ([`handover`](crate::handover)) and pulls from its subscription when the socket
+//! takes more, so that there is neither a task nor a second queue per client besides the connection's own, no buffer waits
+//! empty, and a slow client fills its own bounded queue only.
 
 mod command;
 mod frame;

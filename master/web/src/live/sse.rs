@@ -8,11 +8,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use actix_web::{HttpRequest, HttpResponse, dev::Payload, http::header, web};
 use broker_adapters::{Cursor, FilterHandle, Gone, HubSubscription, SubscribeFrom, TopicFilter};
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::Stream;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::{
+    net::TcpStream,
+    time::{Interval, MissedTickBehavior},
+};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use uuid::Uuid;
 
@@ -24,6 +26,7 @@ use super::{
 };
 use crate::{
     auth::{access, user_of},
+    handover::{Handover, LiveStream, poll_read},
     limits::{Hold, hold_stream},
     query::{decode_path_part, parameters},
     state::AppState,
@@ -118,20 +121,28 @@ pub(crate) async fn listen(request: HttpRequest, state: web::Data<AppState>) -> 
     };
     let Ok(subscription) = subscription else { return later() };
     let named = SseSessions::begin(&state, id, subscription.filters().clone(), &filters, resumed).await;
-    HttpResponse::Ok()
+    let stream = SseStream::new(state, (id, named), subscription, reset, hold);
+    let Some(body) = Handover::new(&request, Payload::None, stream) else {
+        return HttpResponse::InternalServerError().finish();
+    };
+    let mut response = HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         // Proxies (nginx) must hand on each event at once.
         .insert_header(("x-accel-buffering", "no"))
-        .streaming(SseBody::new(state, (id, named), subscription, reset, hold))
+        // The stream lasts as long as its connection.
+        .force_close()
+        .body(body);
+    response.head_mut().no_chunking(true);
+    response
 }
 
 fn later() -> HttpResponse {
     HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "5")).finish()
 }
 
-/// The body of a stream.
-struct SseBody {
+/// A stream, from its handshake on.
+struct SseStream {
     state: web::Data<AppState>,
     id: Uuid,
     named: Arc<Named>,
@@ -145,7 +156,7 @@ struct SseBody {
     _hold: Hold,
 }
 
-impl SseBody {
+impl SseStream {
     fn new(
         state: web::Data<AppState>,
         (id, named): (Uuid, Arc<Named>),
@@ -158,7 +169,7 @@ impl SseBody {
         heartbeat.reset();
         let guard = StreamGuard::new(&state.metrics, "sse");
         let handle = subscription.filters().clone();
-        let mut body = Self {
+        let mut stream = Self {
             id,
             named,
             subscription,
@@ -171,13 +182,13 @@ impl SseBody {
             _hold: hold,
             state,
         };
-        let session = body.named_session();
-        let start = body.subscription.start().clone();
-        put_record(&mut body.out, "handshake", &id.hyphenated().to_string(), &start, session.as_ref());
+        let session = stream.named_session();
+        let start = stream.subscription.start().clone();
+        put_record(&mut stream.out, "handshake", &id.hyphenated().to_string(), &start, session.as_ref());
         if let Some(reason) = reset {
-            body.put_reset(reason, &start);
+            stream.put_reset(reason, &start);
         }
-        body
+        stream
     }
 
     /// The session as part of the id: only for streams whose filters were changed.
@@ -228,34 +239,47 @@ impl SseBody {
     }
 }
 
-impl Stream for SseBody {
-    type Item = Result<Bytes, std::convert::Infallible>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        // The client comes back to another replica, or later to this one, and resumes.
-        this.is_ended |= this.shutdown.as_mut().poll(cx).is_ready();
-        if !this.is_ended {
-            this.gather(cx);
-            // After the events: one that was queued before the change carries the name as well.
-            if this.named.take_due(cx.waker()) && !this.is_ended && this.out.is_empty() {
-                this.put_heartbeat();
-            }
-            while !this.is_ended && this.heartbeat.poll_tick(cx).is_ready() {
-                if this.out.is_empty() {
-                    this.put_heartbeat();
-                }
-            }
+/// Whether the client has hung up. It has nothing to say.
+fn has_hung_up(socket: &TcpStream, cx: &mut Context<'_>) -> bool {
+    let mut ignored = [0; 512];
+    loop {
+        match poll_read(socket, &mut ignored, cx) {
+            Poll::Ready(Ok(0) | Err(_)) => return true,
+            // Tokio has others get their turn.
+            Poll::Ready(Ok(_)) => {}
+            Poll::Pending => return false,
         }
-        if !this.out.is_empty() {
-            // All of it: a part that stays would keep the whole buffer for as long as the stream lives.
-            return Poll::Ready(Some(Ok(std::mem::take(&mut this.out).freeze())));
-        }
-        if this.is_ended { Poll::Ready(None) } else { Poll::Pending }
     }
 }
 
-impl Drop for SseBody {
+impl LiveStream for SseStream {
+    fn poll_next(&mut self, socket: &TcpStream, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if has_hung_up(socket, cx) {
+            return Poll::Ready(None);
+        }
+        // The client comes back to another replica, or later to this one, and resumes.
+        self.is_ended |= self.shutdown.as_mut().poll(cx).is_ready();
+        if !self.is_ended {
+            self.gather(cx);
+            // After the events: one that was queued before the change carries the name as well.
+            if self.named.take_due(cx.waker()) && !self.is_ended && self.out.is_empty() {
+                self.put_heartbeat();
+            }
+            while !self.is_ended && self.heartbeat.poll_tick(cx).is_ready() {
+                if self.out.is_empty() {
+                    self.put_heartbeat();
+                }
+            }
+        }
+        if !self.out.is_empty() {
+            // All of it: a part that stays would keep the whole buffer for as long as the stream lives.
+            return Poll::Ready(Some(std::mem::take(&mut self.out).freeze()));
+        }
+        if self.is_ended { Poll::Ready(None) } else { Poll::Pending }
+    }
+}
+
+impl Drop for SseStream {
     fn drop(&mut self) {
         SseSessions::end(&self.state, self.id, &self.handle);
     }

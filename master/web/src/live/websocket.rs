@@ -6,12 +6,12 @@ use std::{
 };
 
 use actix_http::ws::{CloseCode, CloseReason, Codec, Frame, Item, Message, handshake};
-use actix_web::{HttpRequest, HttpResponse, ResponseError, dev::Payload, web};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use broker_adapters::{FilterChange, Gone, HubSubscription, SubscribeFrom, TopicFilter};
 use bytes::{Bytes, BytesMut};
-use futures::{Stream, future::BoxFuture};
+use futures::future::BoxFuture;
 use serde_json::Value;
-use tokio::time::Interval;
+use tokio::{net::TcpStream, time::Interval};
 use tokio_util::{
     codec::{Decoder, Encoder},
     sync::WaitForCancellationFutureOwned,
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     auth::{access, user_of},
+    handover::{Handover, LiveStream, poll_read},
     limits::{Hold, hold_stream},
     state::AppState,
 };
@@ -33,6 +34,8 @@ use crate::{
 pub(super) const MAX_PATHS: usize = 256;
 /// The most frames read before the other streams of this thread get their turn.
 const FRAMES_PER_TURN: usize = 64;
+/// How much is read at a time.
+const READ_BYTES: usize = 4096;
 
 /// `GET /ws`.
 pub(crate) async fn websocket(request: HttpRequest, payload: web::Payload, state: web::Data<AppState>) -> HttpResponse {
@@ -49,8 +52,11 @@ pub(crate) async fn websocket(request: HttpRequest, payload: web::Payload, state
         Err(error) => return error.error_response(),
     };
     let Ok(subscription) = state.hub.listen(Vec::new()) else { return HttpResponse::ServiceUnavailable().finish() };
-    let socket = Socket::new(payload.into_inner(), subscription, state, hold);
-    match response.message_body(actix_web::body::BodyStream::new(socket)) {
+    let conversation = Conversation::new(subscription, state, hold);
+    let Some(body) = Handover::new(&request, payload.into_inner(), conversation) else {
+        return HttpResponse::InternalServerError().finish();
+    };
+    match response.message_body(body) {
         Ok(response) => HttpResponse::from(response.map_into_boxed_body()),
         Err(_) => HttpResponse::InternalServerError().finish(),
     }
@@ -58,9 +64,8 @@ pub(crate) async fn websocket(request: HttpRequest, payload: web::Payload, state
 
 type Resuming = (Value, Vec<TopicFilter>, BoxFuture<'static, Result<HubSubscription, Gone>>);
 
-/// A connection: a response body that reads its client's frames and its subscription when the socket takes more.
-struct Socket {
-    payload: Payload,
+/// A connection after its handshake: the client's frames in, answers and events out.
+struct Conversation {
     codec: Codec,
     input: BytesMut,
     /// The parts so far of a text sent in fragments.
@@ -78,8 +83,8 @@ struct Socket {
     _hold: Hold,
 }
 
-impl Socket {
-    fn new(payload: Payload, subscription: HubSubscription, state: web::Data<AppState>, hold: Hold) -> Self {
+impl Conversation {
+    fn new(subscription: HubSubscription, state: web::Data<AppState>, hold: Hold) -> Self {
         let seconds = state.farm().www.ws_ping_interval_secs;
         let ping = (seconds > 0).then(|| {
             let mut interval = tokio::time::interval(std::time::Duration::from_secs(seconds));
@@ -87,7 +92,6 @@ impl Socket {
             interval
         });
         Self {
-            payload,
             codec: Codec::new().max_size(state.options.max_frame_bytes),
             input: BytesMut::new(),
             fragments: None,
@@ -115,18 +119,25 @@ impl Socket {
     }
 
     /// Reads frames until there are none, or enough.
-    fn poll_input(&mut self, cx: &mut Context<'_>) {
+    fn poll_input(&mut self, socket: &TcpStream, cx: &mut Context<'_>) {
+        let mut part = [0; READ_BYTES];
         for _ in 0..FRAMES_PER_TURN {
             if self.is_ended || self.resuming.is_some() || self.out.len() >= CHUNK_BYTES {
                 return;
             }
             match self.codec.decode(&mut self.input) {
                 Ok(Some(frame)) => self.take_frame(frame),
-                Ok(None) => match Pin::new(&mut self.payload).poll_next(cx) {
-                    Poll::Ready(Some(Ok(bytes))) => self.input.extend_from_slice(&bytes),
-                    Poll::Ready(Some(Err(_)) | None) => self.is_ended = true,
-                    Poll::Pending => return,
-                },
+                Ok(None) => {
+                    if self.input.is_empty() {
+                        // Most clients say little after their first frames: nothing is kept for more.
+                        self.input = BytesMut::new();
+                    }
+                    match poll_read(socket, &mut part, cx) {
+                        Poll::Ready(Ok(0) | Err(_)) => self.is_ended = true,
+                        Poll::Ready(Ok(len)) => self.input.extend_from_slice(&part[..len]),
+                        Poll::Pending => return,
+                    }
+                }
                 Err(error) => self.close(CloseCode::Protocol, &error.to_string()),
             }
         }
@@ -252,33 +263,34 @@ impl Socket {
     }
 }
 
-impl Stream for Socket {
-    type Item = Result<Bytes, std::convert::Infallible>;
+impl LiveStream for Conversation {
+    fn take_input(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+    }
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        if !this.is_ended && this.shutdown.as_mut().poll(cx).is_ready() {
-            this.close(CloseCode::Restart, "shutting down");
+    fn poll_next(&mut self, socket: &TcpStream, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if !self.is_ended && self.shutdown.as_mut().poll(cx).is_ready() {
+            self.close(CloseCode::Restart, "shutting down");
         }
-        if !this.is_ended && this.poll_resume(cx).is_ready() {
-            this.poll_input(cx);
+        if !self.is_ended && self.poll_resume(cx).is_ready() {
+            self.poll_input(socket, cx);
             // A `resume` just read has to be polled once to be woken.
-            if this.poll_resume(cx).is_ready() {
-                this.poll_events(cx);
+            if self.poll_resume(cx).is_ready() {
+                self.poll_events(cx);
             }
         }
-        if let Some(ping) = &mut this.ping
-            && !this.is_ended
+        if let Some(ping) = &mut self.ping
+            && !self.is_ended
             && ping.poll_tick(cx).is_ready()
         {
             // The tick after this one has to be waited for.
             while ping.poll_tick(cx).is_ready() {}
-            this.put(Message::Ping(Bytes::new()));
+            self.put(Message::Ping(Bytes::new()));
         }
-        if !this.out.is_empty() {
+        if !self.out.is_empty() {
             // All of it: a part that stays would keep the whole buffer for as long as the connection lives.
-            return Poll::Ready(Some(Ok(std::mem::take(&mut this.out).freeze())));
+            return Poll::Ready(Some(std::mem::take(&mut self.out).freeze()));
         }
-        if this.is_ended { Poll::Ready(None) } else { Poll::Pending }
+        if self.is_ended { Poll::Ready(None) } else { Poll::Pending }
     }
 }
