@@ -18,7 +18,10 @@ use actix_web::web;
 use broker_adapters::{EventHub, FilterHandle, Gone, TopicFilter};
 use buildguild_data::event_streams::{EventStreams, HINT, StreamChange};
 use futures::task::AtomicWaker;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    sync::Semaphore,
+    time::{MissedTickBehavior, interval},
+};
 use uuid::Uuid;
 
 use super::websocket::MAX_PATHS;
@@ -28,6 +31,8 @@ use crate::state::AppState;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often the database is told that our streams are alive.
 const TIDY_EVERY: Duration = Duration::from_secs(5 * 60);
+/// How many new streams are written down at a time.
+const RECORDED_AT_ONCE: usize = 16;
 
 /// Has a stream name itself in its ids, now that its path no longer says what it listens to.
 #[derive(Debug, Default)]
@@ -70,6 +75,8 @@ struct Session {
 pub(crate) struct SseSessions {
     store: EventStreams,
     sessions: Mutex<HashMap<Uuid, Session>>,
+    /// Places for those that are being written down.
+    recording: Semaphore,
 }
 
 /// How a filter was changed.
@@ -89,7 +96,7 @@ pub(super) type Resumed = (Vec<TopicFilter>, i64);
 
 impl SseSessions {
     pub(crate) fn new(store: EventStreams) -> Self {
-        Self { store, sessions: Mutex::default() }
+        Self { store, sessions: Mutex::default(), recording: Semaphore::new(RECORDED_AT_ONCE) }
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<Uuid, Session>> {
@@ -114,30 +121,43 @@ impl SseSessions {
         }
     }
 
-    /// Begins to serve a stream; `resumed` is the version of the filters of one that was taken up again.
-    pub(super) async fn begin(
+    /// Begins to serve a stream; `resumed` is the version of the filters of one that was taken up again. A new one has to be
+    /// recorded ([`SseSessions::record`]).
+    pub(super) fn begin(
         state: &web::Data<AppState>,
         id: Uuid,
         handle: FilterHandle,
         filters: &[TopicFilter],
         resumed: Option<i64>,
     ) -> Arc<Named> {
-        let filters: Vec<String> = filters.iter().map(ToString::to_string).collect();
         let named = Arc::<Named>::default();
-        if resumed.is_some() {
-            named.is_named.store(true, Ordering::Release);
-        }
-        let session =
-            Session { handle, filters: filters.clone(), version: resumed.unwrap_or(0), named: Arc::clone(&named) };
+        named.is_named.store(resumed.is_some(), Ordering::Release);
+        let filters = filters.iter().map(ToString::to_string).collect();
+        let session = Session { handle, filters, version: resumed.unwrap_or(0), named: Arc::clone(&named) };
         state.sse.sessions().insert(id, session);
-        if resumed.is_none() {
-            // Without a row the stream is served as well; it is written when the filters are changed.
-            let store = state.sse.store.clone();
-            if let Some(Err(error)) = state.on_runtime(async move { store.begin(id, &filters).await }).await {
-                tracing::warn!(%error, "a stream is known to this replica only");
-            }
-        }
         named
+    }
+
+    /// Writes a new stream down, so that other replicas know it. Without that it is served as well, and written down when
+    /// its filters are changed.
+    pub(super) async fn record(state: web::Data<AppState>, id: Uuid) {
+        // When a thousand clients come back at once, only what is being written has its memory.
+        let Ok(_place) = state.sse.recording.acquire().await else { return };
+        let Some(filters) = state.sse.sessions().get(&id).map(|session| session.filters.clone()) else { return };
+        let recording = state.clone().into_inner();
+        let recorded = state.tasks.spawn_on(
+            async move {
+                let store = &recording.sse.store;
+                store.begin(id, &filters).await?;
+                // Its client may have left meanwhile, before there was anything to end.
+                let has_ended = !recording.sse.sessions().contains_key(&id);
+                if has_ended { store.end(id, 0, false).await } else { Ok(()) }
+            },
+            &state.runtime,
+        );
+        if let Ok(Err(error)) = recorded.await {
+            tracing::warn!(%error, "a stream is known to this replica only");
+        }
     }
 
     /// Ends a stream. Its filters are remembered for a while if they cannot be told from its path.

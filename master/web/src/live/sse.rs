@@ -5,12 +5,13 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use actix_web::{HttpRequest, HttpResponse, dev::Payload, http::header, web};
 use broker_adapters::{Cursor, FilterHandle, Gone, HubSubscription, SubscribeFrom, TopicFilter};
 use bytes::{BufMut, Bytes, BytesMut};
+use futures::future::LocalBoxFuture;
 use tokio::{
     net::TcpStream,
     time::{Interval, MissedTickBehavior},
@@ -120,8 +121,11 @@ pub(crate) async fn listen(request: HttpRequest, state: web::Data<AppState>) -> 
         other => other,
     };
     let Ok(subscription) = subscription else { return later() };
-    let named = SseSessions::begin(&state, id, subscription.filters().clone(), &filters, resumed).await;
-    let stream = SseStream::new(state, (id, named), subscription, reset, hold);
+    let named = SseSessions::begin(&state, id, subscription.filters().clone(), &filters, resumed);
+    let mut stream = SseStream::new(state.clone(), (id, named), subscription, reset, hold);
+    if resumed.is_none() {
+        stream.recording = Some(Box::pin(SseSessions::record(state, id)));
+    }
     let Some(body) = Handover::new(&request, Payload::None, stream) else {
         return HttpResponse::InternalServerError().finish();
     };
@@ -149,6 +153,8 @@ struct SseStream {
     subscription: HubSubscription,
     handle: FilterHandle,
     heartbeat: Interval,
+    /// While it is written down: its client may use the uuid anywhere as soon as it has it.
+    recording: Option<LocalBoxFuture<'static, ()>>,
     out: BytesMut,
     is_ended: bool,
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -175,6 +181,7 @@ impl SseStream {
             subscription,
             handle,
             heartbeat,
+            recording: None,
             out: BytesMut::new(),
             is_ended: false,
             shutdown: Box::pin(state.shutdown.clone().cancelled_owned()),
@@ -259,6 +266,12 @@ impl LiveStream for SseStream {
         }
         // The client comes back to another replica, or later to this one, and resumes.
         self.is_ended |= self.shutdown.as_mut().poll(cx).is_ready();
+        if let Some(recording) = &mut self.recording
+            && !self.is_ended
+        {
+            ready!(recording.as_mut().poll(cx));
+            self.recording = None;
+        }
         if !self.is_ended {
             self.gather(cx);
             // After the events: one that was queued before the change carries the name as well.
