@@ -10,9 +10,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{
-    Delivery, Gone, HubOptions, TopicFilter, dedup::RecentIds, delivery::Outbound, topic::TopicIndex,
-};
+use super::{Delivery, Gone, HubOptions, TopicFilter, dedup::RecentIds, delivery::Outbound, topic::TopicIndex};
 use crate::{Cursor, Position, Received};
 
 /// Why a member's queue ended, shared between the hub and the member's subscription.
@@ -151,8 +149,7 @@ impl State {
     ) -> Result<(Joined, Option<Behind>), Gone> {
         self.check_resume(seen)?;
         let until = self.newest.position();
-        let behind =
-            (seen.position() < until).then(|| Behind { filters: filters.to_vec(), seen: seen.clone(), until });
+        let behind = (seen.position() < until).then(|| Behind { filters: filters.to_vec(), seen: seen.clone(), until });
         Ok((self.admit(filters.to_vec(), until.max(seen.position()))?, behind))
     }
 

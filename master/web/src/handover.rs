@@ -84,10 +84,7 @@ impl Socket {
         }
     }
 
-    fn with_io<T>(
-        &self,
-        operation: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+    fn with_io<T>(&self, operation: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match self.0.io.borrow_mut().as_mut() {
             Some(io) => operation(Pin::new(io)),
             None => Poll::Ready(Err(handed_over())),

@@ -187,7 +187,9 @@ impl WebServer {
         for (listener, address) in listeners.into_iter().zip(&addresses) {
             let (address, state, connections) = (*address, state.clone(), connections.clone());
             server = server
-                .listen(address.to_string(), listener, move || http::service(state.clone(), connections.clone(), address))
+                .listen(address.to_string(), listener, move || {
+                    http::service(state.clone(), connections.clone(), address)
+                })
                 .map_err(|source| StartError::Listen { address, source })?;
             tracing::info!(%address, "web server listens");
         }

@@ -22,7 +22,8 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) async fn open(server: &Server, path: &str, last: Option<&str>) -> Self {
-        let mut request = server.client.get(server.url(path));
+        // A stream may last longer than an answer may take.
+        let mut request = server.client.get(server.url(path)).timeout(Duration::from_secs(120));
         if let Some(last) = last {
             request = request.header("Last-Event-ID", last);
         }
