@@ -132,9 +132,8 @@ async fn resumes_from_the_ring() {
 async fn one_that_catches_up_too_late_is_told_so() {
     let log = Arc::new(MemoryLog::default());
     let mut options = HubOptions::default();
-    options.ring_events = 10;
+    options.ring_events = 600;
     let hub = hub_of(&log, options).await;
-    let start = hub.newest();
     let mut live = hub.listen(vec![filter("builds/*/*")]).expect("listens");
     let publish = async |ids: std::ops::Range<u32>, live: &mut HubSubscription| {
         for id in ids {
@@ -142,10 +141,28 @@ async fn one_that_catches_up_too_late_is_told_so() {
             next(live).await.expect("goes on");
         }
     };
-    publish(0..5, &mut live).await;
+    let start = hub.newest();
+    publish(0..600, &mut live).await;
     let mut late = hub.subscribe(vec![filter("builds/*/*")], SubscribeFrom::After(start)).await.expect("resumes");
-    publish(5..20, &mut live).await;
-    assert_eq!(next(&mut late).await.expect_err("it is gone"), Gone::NotRetained);
+    let start = hub.newest();
+    publish(600..700, &mut live).await;
+    let mut near = hub.subscribe(vec![filter("builds/*/*")], SubscribeFrom::After(start)).await.expect("resumes");
+    publish(700..1500, &mut live).await;
+    // Some of what it is behind was kept for it, the rest has gone.
+    let mut told = 0;
+    let gone = loop {
+        match next(&mut late).await {
+            Ok(delivery) => assert_eq!(delivery.key().to_string(), format!("builds/{told}/new")),
+            Err(gone) => break gone,
+        }
+        told += 1;
+    };
+    assert_eq!(gone, Gone::NotRetained);
+    assert!((1..600).contains(&told), "{told}");
+    // Who was behind by little has everything.
+    for id in 600..1500 {
+        assert_eq!(next_key(&mut near).await, format!("builds/{id}/new"));
+    }
 }
 
 #[tokio::test]

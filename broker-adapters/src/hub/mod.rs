@@ -151,7 +151,7 @@ impl EventHub {
         let mut replayed = Replayed::default();
         let mut seen = start.clone();
         loop {
-            let joined = self.shared.state().join_after(&filters, &seen);
+            let joined = self.shared.state().join_after(&filters, &seen, RESUME_STEP);
             match joined {
                 Ok((joined, behind)) => {
                     return Ok(HubSubscription::new(Arc::clone(&self.shared), joined, start, replayed, behind));

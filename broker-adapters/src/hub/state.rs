@@ -141,16 +141,19 @@ impl State {
     }
 
     /// Adds a member that has seen everything up to a cursor, which another replica may have given it that is ahead of this
-    /// one; with what it has to take from the ring first.
+    /// one; with what it has to take from the ring first, and the first step of that: who is behind by little cannot fall
+    /// out of the ring any more.
     pub(crate) fn join_after(
         &mut self,
         filters: &[TopicFilter],
         seen: &Cursor,
-    ) -> Result<(Joined, Option<Behind>), Gone> {
-        self.check_resume(seen)?;
+        limit: usize,
+    ) -> Result<(Joined, Option<(Behind, Vec<Received>)>), Gone> {
         let until = self.newest.position();
-        let behind = (seen.position() < until).then(|| Behind { filters: filters.to_vec(), seen: seen.clone(), until });
-        Ok((self.admit(filters.to_vec(), until.max(seen.position()))?, behind))
+        let behind = Behind { filters: filters.to_vec(), seen: seen.clone(), until };
+        let step = self.ring_step(&behind, limit)?;
+        let joined = self.admit(filters.to_vec(), until.max(seen.position()))?;
+        Ok((joined, (!step.is_empty()).then_some((behind, step))))
     }
 
     fn admit(&mut self, filters: Vec<TopicFilter>, seen: Position) -> Result<Joined, Gone> {

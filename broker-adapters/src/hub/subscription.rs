@@ -12,7 +12,7 @@ use super::{
     replay::Replayed,
     state::{Behind, Fate, Joined},
 };
-use crate::Cursor;
+use crate::{Cursor, Received};
 
 /// A stream of deliveries. Dropping it ends the subscription.
 #[derive(Debug)]
@@ -58,10 +58,15 @@ impl HubSubscription {
         joined: Joined,
         start: Cursor,
         backlog: Replayed,
-        behind: Option<Behind>,
+        behind: Option<(Behind, Vec<Received>)>,
     ) -> Self {
         let Joined { id, queue, fate } = joined;
-        Self { handle: FilterHandle { shared, id }, backlog, behind: behind.map(Box::new), queue, fate, start }
+        let mut subscription = Self { handle: FilterHandle { shared, id }, backlog, behind: None, queue, fate, start };
+        if let Some((behind, step)) = behind {
+            subscription.behind = Some(Box::new(behind));
+            subscription.take_step(step);
+        }
+        subscription
     }
 
     /// Where it starts: everything after this cursor will be delivered.
@@ -109,18 +114,25 @@ impl HubSubscription {
         self.queue.poll_recv(cx).map(|next| next.ok_or_else(|| self.fate.get().unwrap_or(Gone::ShutDown)))
     }
 
-    /// Takes a step of what it is behind, whose end is after the last.
+    /// Takes a step of what it is behind.
     fn catch_up(&mut self) -> Result<(), Gone> {
-        let Some(behind) = &mut self.behind else { return Ok(()) };
+        let Some(behind) = &self.behind else { return Ok(()) };
         let step = self.handle.shared.state().ring_step(behind, RESUME_STEP)?;
-        match step.last() {
-            Some(last) => {
-                behind.seen = last.cursor.clone();
-                collect_matches(step, &behind.filters, self.backlog.deliveries());
-            }
-            None => self.behind = None,
-        }
+        self.take_step(step);
         Ok(())
+    }
+
+    fn take_step(&mut self, step: Vec<Received>) {
+        let Some(mut behind) = self.behind.take() else { return };
+        let is_last = step.len() < RESUME_STEP;
+        if let Some(last) = step.last() {
+            behind.seen = last.cursor.clone();
+            collect_matches(step, &behind.filters, self.backlog.deliveries());
+        }
+        // Nothing more is asked of the ring, which may have moved on by then.
+        if !is_last {
+            self.behind = Some(behind);
+        }
     }
 
     /// A delivery if one is waiting.
