@@ -1,10 +1,17 @@
 //! The fan-out: filters, order, duplicates, slow subscribers, resume.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use async_trait::async_trait;
 use broker_adapters::{
-    Cursor, Delivery, EventHub, EventLog, FilterChange, Gone, HubOptions, HubSubscription, Position, SubscribeFrom,
-    TopicFilter, memory::MemoryLog,
+    BrokerError, Cursor, Delivery, EventHub, EventLog, FilterChange, Gone, HubOptions, HubSubscription, Position,
+    SubscribeError, SubscribeFrom, Subscription, TopicFilter, memory::MemoryLog,
 };
 use buildguild_types::event::{Event, EventKey};
 use tokio_util::sync::CancellationToken;
@@ -256,4 +263,38 @@ async fn a_resume_that_missed_too_much_is_told_so() {
     assert_eq!(next_key(&mut few.expect("few")).await, "builds/1/new");
     let all = hub.subscribe(vec![filter("builds/*/new")], SubscribeFrom::After(start)).await;
     assert_eq!(all.err(), Some(Gone::NotRetained));
+}
+
+/// A log whose broker can be away.
+struct Away {
+    log: Arc<MemoryLog>,
+    is_away: AtomicBool,
+}
+
+#[async_trait]
+impl EventLog for Away {
+    async fn publish(&self, batch: Vec<Event>) -> Result<Option<Cursor>, BrokerError> {
+        self.log.publish(batch).await
+    }
+
+    async fn subscribe(&self, from: Option<Cursor>) -> Result<Subscription, SubscribeError> {
+        match self.is_away.load(Ordering::Acquire) {
+            true => Err(SubscribeError::Unavailable("it is away".into())),
+            false => self.log.subscribe(from).await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_resume_waits_for_a_broker_that_was_away_when_the_replica_started() {
+    let log = Arc::new(MemoryLog::default());
+    let before = hub_of(&log, HubOptions::default()).await.newest();
+    log.publish(vec![build_event(1, "new")]).await.expect("publishes");
+    let away = Arc::new(Away { log, is_away: AtomicBool::new(true) });
+    let (hub, _task) = EventHub::start(away.clone(), HubOptions::default(), CancellationToken::new()).await;
+    let mut resuming = Box::pin(hub.subscribe(vec![filter("builds/*/new")], SubscribeFrom::After(before)));
+    assert!(futures::poll!(&mut resuming).is_pending(), "it is not told to fetch everything again");
+    away.is_away.store(false, Ordering::Release);
+    let mut resumed = resuming.await.expect("resumes");
+    assert_eq!(next_key(&mut resumed).await, "builds/1/new");
 }

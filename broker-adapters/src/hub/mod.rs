@@ -130,7 +130,7 @@ impl EventHub {
         let first = log.subscribe(None).await;
         let start = match &first {
             Ok(subscription) => subscription.start.clone(),
-            // No client can hold a cursor of this generation, so that a resume before the first contact is a reset.
+            // No client can hold a cursor of this generation, so that a resume waits for the first contact.
             Err(_) => Cursor::new("none".into(), crate::Position::default()),
         };
         let shared = Arc::new(Shared {

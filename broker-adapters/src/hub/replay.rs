@@ -14,8 +14,11 @@ use crate::{Cursor, EventLog, SubscribeError};
 
 /// Clients for whom something is read, or has been read and waits to be sent; others wait for their turn.
 const AT_ONCE: usize = 8;
-/// How long a replay may take, waiting included.
+/// How long a replay may take, waiting included: for its turn, and for a broker that is away or was not there yet when
+/// this replica started.
 const MAX_DURATION: Duration = Duration::from_secs(30);
+/// How often a broker that is away is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What was read for one who resumes, and its place among those for whom something waits.
 #[derive(Debug, Default)]
@@ -72,7 +75,7 @@ impl Replays {
     /// Appends what matches after `seen` to `replayed`, and moves `seen` to a place from which the ring goes on.
     ///
     /// # Errors
-    /// [`Gone::NotRetained`] if the log does not go back so far or cannot be read now, or it would be too much.
+    /// [`Gone::NotRetained`] if the log does not go back so far, or cannot be read in time, or it would be too much.
     pub(super) async fn run(
         &self,
         shared: &Shared,
@@ -80,16 +83,33 @@ impl Replays {
         filters: &[TopicFilter],
         replayed: &mut Replayed,
     ) -> Result<(), Gone> {
-        // Of another generation nothing can be read.
-        if !seen.is_same_generation(&shared.state().newest()) {
-            return Err(Gone::NotRetained);
-        }
         let reading = async {
-            if replayed.place.is_none() {
-                let place = Arc::clone(&self.places).acquire_owned().await;
-                replayed.place = Some(place.map_err(|_closed| Gone::ShutDown)?);
+            loop {
+                while !*shared.is_connected.borrow() {
+                    if shared.state().is_shut_down() {
+                        return Err(Gone::ShutDown);
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                // Of another generation nothing can be read.
+                if !seen.is_same_generation(&shared.state().newest()) {
+                    return Err(Gone::NotRetained);
+                }
+                if replayed.place.is_none() {
+                    let place = Arc::clone(&self.places).acquire_owned().await;
+                    replayed.place = Some(place.map_err(|_closed| Gone::ShutDown)?);
+                }
+                match self.read(shared, seen, filters, &mut replayed.deliveries).await {
+                    Ok(()) => return Ok(()),
+                    Err(Unread::Gone(gone)) => return Err(gone),
+                    // It goes on behind what it has got so far.
+                    Err(Unread::Later(error)) => {
+                        tracing::warn!(%error, "cannot read the event log for a client that resumes; trying again");
+                        replayed.place = None;
+                        tokio::time::sleep(LOOK_AGAIN).await;
+                    }
+                }
             }
-            self.read(shared, seen, filters, &mut replayed.deliveries).await
         };
         tokio::time::timeout(MAX_DURATION, reading).await.unwrap_or(Err(Gone::NotRetained))
     }
@@ -100,19 +120,13 @@ impl Replays {
         seen: &mut Cursor,
         filters: &[TopicFilter],
         backlog: &mut VecDeque<Delivery>,
-    ) -> Result<(), Gone> {
-        let unreadable = |error: SubscribeError| {
-            if let SubscribeError::Unavailable(error) = &error {
-                tracing::warn!(error = %error, "cannot read the event log for a client that resumes; it has to fetch again");
-            }
-            Gone::NotRetained
-        };
-        let mut reading = self.log.subscribe(Some(seen.clone())).await.map_err(unreadable)?;
+    ) -> Result<(), Unread> {
+        let mut reading = self.log.subscribe(Some(seen.clone())).await?;
         let mut recent = RecentIds::new(self.remembered_ids);
         let mut bytes = 0;
         while shared.state().check_resume(seen).is_err() {
-            let Some(batch) = reading.events.next().await else { return Err(Gone::NotRetained) };
-            let mut batch = batch.map_err(unreadable)?;
+            let Some(batch) = reading.events.next().await else { return Err(Unread::Gone(Gone::NotRetained)) };
+            let mut batch = batch?;
             let Some(last) = batch.last() else { continue };
             let next = last.cursor.clone();
             batch.retain(|received| {
@@ -123,9 +137,26 @@ impl Replays {
             collect_matches(batch, filters, backlog);
             bytes += backlog.range(before..).map(|delivery| delivery.event().body.get().len()).sum::<usize>();
             if backlog.len() > self.max_deliveries || bytes > self.max_bytes {
-                return Err(Gone::NotRetained);
+                return Err(Unread::Gone(Gone::NotRetained));
             }
         }
         Ok(())
+    }
+}
+
+/// Why the log was not read to where the ring begins.
+enum Unread {
+    /// It cannot be.
+    Gone(Gone),
+    /// The broker is away.
+    Later(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<SubscribeError> for Unread {
+    fn from(error: SubscribeError) -> Self {
+        match error {
+            SubscribeError::NotRetained => Self::Gone(Gone::NotRetained),
+            SubscribeError::Unavailable(error) => Self::Later(error),
+        }
     }
 }

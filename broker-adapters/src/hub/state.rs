@@ -115,6 +115,10 @@ impl State {
         self.newest.clone()
     }
 
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.is_shut_down
+    }
+
     pub(crate) fn member_count(&self) -> usize {
         self.members.len()
     }
