@@ -97,7 +97,11 @@ fn everything_works(url: String) -> Result<()> {
 async fn the_commands_work_with_buildguild() -> Result<()> {
     let cluster = TestCluster::builder().start(|_| Ok(farm().text())).await?;
     // Any master of a cluster answers for all.
-    everything_works(cluster.masters[1].url())
+    everything_works(cluster.masters[1].url())?;
+    // A local worker's commands have the master's environment, but not its settings: these may hold passwords.
+    let log = cluster.masters[0].rest()?.text("api/v2/logs/1/raw").await?;
+    ensure!(log.contains(" environment:") && log.contains("PATH=") && !log.contains("BUILDGUILD__"), "{log}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

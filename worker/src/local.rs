@@ -10,6 +10,9 @@ use crate::info;
 use crate::session::{self, Worker};
 use crate::stop::Stop;
 
+/// How the master's settings begin in its environment. They may hold passwords, and are no business of a build's.
+const SETTINGS_PREFIX: &str = "BUILDGUILD__";
+
 /// Runs a worker over in-memory channels: the same code as in a process of its own, without a network. Returns when
 /// the token is cancelled or the other side has dropped its end; running commands are killed first.
 ///
@@ -22,10 +25,12 @@ pub async fn run_local(
     token: CancellationToken,
 ) -> std::io::Result<()> {
     tokio::fs::create_dir_all(&basedir).await?;
+    let mut environ = info::environ();
+    environ.retain(|name, _| !name.starts_with(SETTINGS_PREFIX));
     let worker = Worker {
         name: name.to_owned(),
         basedir: Arc::new(tokio::fs::canonicalize(&basedir).await?),
-        environ: Arc::new(info::environ()),
+        environ: Arc::new(environ),
         numcpus: None,
         delete_leftover_dirs: false,
     };

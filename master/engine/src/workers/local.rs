@@ -8,13 +8,17 @@ use std::time::Duration;
 use buildguild_config::LoadedFarm;
 use buildguild_types::farm::WorkerKind;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use worker_protocol::socket::FRAME_QUEUE;
 use worker_protocol::{Admission, FrameSocket, WorkerAcceptor};
 
-/// A local worker whose connection ended (another replica has the worker, or the database is away) tries again.
-const RETRY: Duration = Duration::from_secs(2);
+/// A local worker whose connection ended (another replica has the worker, or the database is away) tries again, first
+/// after the shortest of these pauses.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest: of the replicas that have a local worker only one is connected, and the others go on asking.
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
 /// Keeps the farm's local workers running, as the farm changes.
 pub(crate) async fn run(
@@ -79,6 +83,7 @@ async fn keep_connected(
     acceptor: Arc<dyn WorkerAcceptor>,
     token: CancellationToken,
 ) {
+    let mut pause = SHORTEST_PAUSE;
     loop {
         // It knocks when it may come in.
         tokio::select! {
@@ -87,14 +92,19 @@ async fn keep_connected(
             },
             () = token.cancelled() => return,
         }
+        let began = Instant::now();
         let (ours, theirs) = FrameSocket::pair("local", FRAME_QUEUE);
         let worker = buildguild_worker::run_local(&name, workdir.clone(), theirs, token.clone());
         let (result, ()) = tokio::join!(worker, acceptor.serve(Admission::new(name.as_str()), ours));
         if let Err(error) = result {
             tracing::error!(worker.name = name, %error, "local worker {name} could not start in {}", workdir.display());
         }
+        if began.elapsed() > LONGEST_PAUSE {
+            // It was connected, and comes back soon.
+            pause = SHORTEST_PAUSE;
+        }
         tokio::select! {
-            () = tokio::time::sleep(RETRY) => {}
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
             () = token.cancelled() => {}
         }
     }
