@@ -161,11 +161,13 @@ fn field_end(text: &str) -> Option<usize> {
     None
 }
 
-fn text_of(value: Value<'_>) -> String {
+/// What `str` gives of it.
+pub(super) fn text_of(value: Value<'_>) -> String {
     value.unpack_str().map_or_else(|| value.to_str(), str::to_owned)
 }
 
-fn format_value(value: Value<'_>, spec: &str) -> Result<String, String> {
+/// What `format` gives of it.
+pub(super) fn format_value(value: Value<'_>, spec: &str) -> Result<String, String> {
     if spec.is_empty() {
         return Ok(text_of(value));
     }
@@ -190,9 +192,18 @@ fn format_value(value: Value<'_>, spec: &str) -> Result<String, String> {
     }
 }
 
+/// A number as an integer; a fraction is cut off.
+pub(super) fn format_whole(value: Value<'_>, spec: &str) -> Result<String, String> {
+    match value.to_json_value().ok().and_then(|number| number.as_f64()) {
+        #[expect(clippy::cast_possible_truncation, reason = "that is what is asked for")]
+        Some(float) if value.get_type() == "float" => Spec::parse(spec)?.integer(float as i128),
+        _ => format_value(value, spec),
+    }
+}
+
 /// `[[fill]align][sign][#][0][width][grouping][.precision][type]`.
 #[derive(Debug, Default)]
-struct Spec {
+pub(super) struct Spec {
     fill: Option<char>,
     align: Option<char>,
     sign: Option<char>,
@@ -204,7 +215,7 @@ struct Spec {
 }
 
 impl Spec {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is no format specification that can be used");
         let mut spec = Self::default();
         let mut chars: Vec<char> = text.chars().collect();
@@ -236,7 +247,7 @@ impl Spec {
         if chars.is_empty() { Ok(spec) } else { Err(wrong()) }
     }
 
-    fn text(&self, text: &str) -> Result<String, String> {
+    pub(super) fn text(&self, text: &str) -> Result<String, String> {
         if self.kind.is_some_and(|k| k != 's') || self.sign.is_some() || self.alternate || self.grouping.is_some() {
             return Err("this format specification is for numbers, not for a string".to_owned());
         }

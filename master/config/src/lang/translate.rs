@@ -242,9 +242,9 @@ impl<'a> Translator<'a> {
             end += 1;
         }
         let group = &tokens[first..end];
-        // `"%(name)s" % dict`: Starlark knows positions only.
-        let percent =
-            tokens.get(end).is_some_and(|t| self.text(t) == "%") && group.iter().any(|t| self.text(t).contains("%("));
+        // `"%(name)s" % dict`, `"%02d" % 7`: Starlark knows neither names nor widths.
+        let percent = tokens.get(end).is_some_and(|t| self.text(t) == "%")
+            && group.iter().any(|t| super::percent::needs_us(self.text(t)));
         if let (true, Some(t)) = (percent, group.first()) {
             self.replace(t.start, t.start, format!("{}(", super::percent::FUNCTION));
         }
