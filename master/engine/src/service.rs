@@ -264,7 +264,10 @@ impl Engine {
         self.execution.close();
         self.execution.workers().disconnect_all();
         if timeout(HAND_OVER_TIMEOUT, self.builds.wait()).await.is_err() {
-            tracing::error!("{} builds could not be given back", self.builds.len());
+            tracing::warn!(
+                "{} builds could not be given back; another master does them when this one has expired",
+                self.builds.len()
+            );
         }
         self.rest.cancel();
         self.rest_tasks.close();
