@@ -62,6 +62,9 @@ pub(crate) struct Behind {
     until: Position,
 }
 
+/// What one who resumes has yet to take from the ring, and the first step of it.
+pub(crate) type CatchUp = (Behind, Vec<Received>);
+
 /// How a filter was added or removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FilterChange {
@@ -152,7 +155,7 @@ impl State {
         filters: &[TopicFilter],
         seen: &Cursor,
         limit: usize,
-    ) -> Result<(Joined, Option<(Behind, Vec<Received>)>), Gone> {
+    ) -> Result<(Joined, Option<CatchUp>), Gone> {
         let until = self.newest.position();
         let behind = Behind { filters: filters.to_vec(), seen: seen.clone(), until };
         let step = self.ring_step(&behind, limit)?;

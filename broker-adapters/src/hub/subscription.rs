@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::{
     Delivery, FilterChange, Gone, RESUME_STEP, Shared, TopicFilter, collect_matches,
     replay::Replayed,
-    state::{Behind, Fate, Joined},
+    state::{Behind, CatchUp, Fate, Joined},
 };
 use crate::{Cursor, Received};
 
@@ -58,7 +58,7 @@ impl HubSubscription {
         joined: Joined,
         start: Cursor,
         backlog: Replayed,
-        behind: Option<(Behind, Vec<Received>)>,
+        behind: Option<CatchUp>,
     ) -> Self {
         let Joined { id, queue, fate } = joined;
         let mut subscription = Self { handle: FilterHandle { shared, id }, backlog, behind: None, queue, fate, start };
