@@ -109,6 +109,12 @@ impl Membership {
         self.about().config_hash = Some(hash.to_owned());
     }
 
+    /// How many transactions of this process had events that waited to be published, when they were last counted, and since
+    /// when the oldest of them did.
+    pub fn backlog(&self) -> (i64, Option<Timestamp>) {
+        self.about().backlog
+    }
+
     fn about(&self) -> MutexGuard<'_, About> {
         self.about.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -185,8 +191,8 @@ impl Membership {
         Ok(Some(pulse))
     }
 
-    /// Checks in, watches the others, fences and rejoins, until `stop` or [`Membership::leave`]. `expired` is called after another master was
-    /// declared dead: housekeeping is due.
+    /// Checks in, watches the others, fences and rejoins, until `stop` or [`Membership::leave`]. `expired` is called after
+    /// another master was declared dead: housekeeping is due.
     ///
     /// When this process is fenced, [`Membership::owner`] says `None` until it has joined again.
     pub async fn run(&self, stop: CancellationToken, expired: impl Fn() + Send) {

@@ -1,24 +1,19 @@
 //! The event log that the settings name, and its figures.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use broker_adapters::{BrokerOptions, EventHub, EventLog, Outside};
 use buildguild_config::Settings;
 use buildguild_data::DbGenerations;
 use buildguild_data::forwarder::ForwarderFigures;
+use buildguild_data::membership::Membership;
 use buildguild_data::relay::RelayBell;
-use buildguild_db::{Db, Owner, outbox};
+use buildguild_db::Db;
 use buildguild_types::time::{Clock, SystemClock};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, IntCounter, IntGauge, Registry};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-
-/// How often the outbox is counted. A count reads the table, which is short unless the broker is away.
-const COUNT_EVERY: Duration = Duration::from_secs(10);
 
 /// The broker that the settings name. Its parts connect when they are first used.
 pub(super) struct Broker {
@@ -48,11 +43,11 @@ pub(super) fn open(settings: &Settings, db: &Db) -> Result<Broker> {
 }
 
 /// What `/metrics` says of the broker and of the outbox.
-#[derive(Clone)]
 pub(super) struct Figures {
     hub: EventHub,
     bell: RelayBell,
     forwarder: Arc<ForwarderFigures>,
+    membership: Arc<Membership>,
     connected: IntGauge,
     published: IntCounter,
     failures: IntCounter,
@@ -65,16 +60,18 @@ pub(super) struct Figures {
 impl Figures {
     /// # Errors
     /// If there are figures of these names already.
-    pub(super) fn new(
+    pub(super) fn register(
         registry: &Registry,
         hub: &EventHub,
         bell: &RelayBell,
         forwarder: &Arc<ForwarderFigures>,
-    ) -> Result<Self> {
+        membership: &Arc<Membership>,
+    ) -> Result<()> {
         let figures = Self {
             hub: hub.clone(),
             bell: bell.clone(),
             forwarder: Arc::clone(forwarder),
+            membership: Arc::clone(membership),
             connected: IntGauge::new("buildguild_broker_connected", "Whether this replica can read the event log.")?,
             published: IntCounter::new("buildguild_events_published_total", "Events that the broker confirmed.")?,
             failures: IntCounter::new(
@@ -98,35 +95,12 @@ impl Figures {
                 "Messages that an outsider's full queue refused.",
             )?,
         };
-        registry.register(Box::new(figures.clone()))?;
-        Ok(figures)
+        registry.register(Box::new(figures))?;
+        Ok(())
     }
 
     fn all(&self) -> [&dyn Collector; 7] {
         [&self.connected, &self.published, &self.failures, &self.rows, &self.oldest, &self.forwarded, &self.refused]
-    }
-
-    /// Counts this replica's outbox now and then, until `stop`.
-    pub(super) async fn follow_outbox(&self, db: Db, owner: watch::Receiver<Option<Owner>>, stop: CancellationToken) {
-        loop {
-            let owner = *owner.borrow();
-            if let Some(owner) = owner {
-                match outbox::backlog(db.read(), owner).await {
-                    Ok((rows, oldest)) => {
-                        self.rows.set(rows);
-                        // Clocks differ: an event may seem to come from the future, and is of age zero then.
-                        let age = oldest.map(|written| SystemClock.now().since(written)).unwrap_or_default();
-                        self.oldest.set(age.as_secs_f64());
-                    }
-                    // What does not answer is told by those who need it.
-                    Err(error) => tracing::debug!(%error, "failed to count the outbox"),
-                }
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(COUNT_EVERY) => {}
-            }
-        }
     }
 }
 
@@ -142,6 +116,11 @@ impl Collector for Figures {
         self.failures.inc_by(figures.failures.saturating_sub(self.failures.get()));
         self.forwarded.inc_by(self.forwarder.messages().saturating_sub(self.forwarded.get()));
         self.refused.inc_by(self.forwarder.refused().saturating_sub(self.refused.get()));
+        let (rows, oldest) = self.membership.backlog();
+        self.rows.set(rows);
+        // Clocks differ: an event may seem to come from the future, and is of age zero then.
+        let age = oldest.map(|written| SystemClock.now().since(written)).unwrap_or_default();
+        self.oldest.set(age.as_secs_f64());
         self.all().into_iter().flat_map(Collector::collect).collect()
     }
 }

@@ -162,12 +162,7 @@ impl Parts {
         });
         let metrics = prometheus::Registry::new();
         let forwarded = Arc::<ForwarderFigures>::default();
-        let figures = broker::Figures::new(&metrics, &hub, &bell, &forwarded)?;
-        let (counted, owner, stop) = (db.clone(), membership.owner(), base.clone());
-        tasks.spawn(async move {
-            figures.follow_outbox(counted, owner, stop).await;
-            "outbox figures"
-        });
+        broker::Figures::register(&metrics, &hub, &bell, &forwarded, &membership)?;
         let (publisher, stop) = (relay::run(db.clone(), log, membership.owner(), bell, base.clone()), base.clone());
         tasks.spawn(async move {
             publisher.await;
