@@ -16,10 +16,22 @@ const PATHS: [&str; 5] = ["changes/*/*", "buildsets/*/*", "buildrequests/*/*", "
 /// After so long without an answer to a ping a connection counts as dead, as for a browser behind a balancer.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// What a subscriber was told: events may be missing, fetch the state again.
+#[derive(Clone, Debug)]
+pub struct Reset {
+    /// When.
+    pub told: SystemTime,
+    /// When the last event before it arrived: up to there it had heard everything.
+    pub last_event: Option<SystemTime>,
+    /// Why.
+    pub text: String,
+}
+
 #[derive(Debug, Default)]
 struct Seen {
     events: HashMap<String, u64>,
-    resets: Vec<(SystemTime, String)>,
+    last_event: Option<SystemTime>,
+    resets: Vec<Reset>,
     connections: u64,
     cursor: Option<String>,
 }
@@ -58,14 +70,9 @@ impl Subscriber {
         self.seen().events.values().sum()
     }
 
-    /// The resets it was told: each means that events may be missing, and that it fetched the state again.
-    pub fn resets(&self) -> Vec<String> {
-        self.seen().resets.iter().map(|(_, text)| text.clone()).collect()
-    }
-
-    /// When it was told of them.
-    pub fn reset_times(&self) -> Vec<SystemTime> {
-        self.seen().resets.iter().map(|(at, _)| *at).collect()
+    /// The resets it was told.
+    pub fn resets(&self) -> Vec<Reset> {
+        self.seen().resets.clone()
     }
 
     /// How many connections it had.
@@ -114,6 +121,7 @@ async fn connection(port: u16, seen: &Mutex<Seen>) -> Result<()> {
         let mut seen = lock();
         if let Some(key) = message["k"].as_str() {
             *seen.events.entry(key.to_owned()).or_default() += 1;
+            seen.last_event = Some(SystemTime::now());
             if let Some(cursor) = message["c"].as_str() {
                 seen.cursor = Some(cursor.to_owned());
             }
@@ -127,7 +135,8 @@ async fn connection(port: u16, seen: &Mutex<Seen>) -> Result<()> {
                 Some(200) => {}
                 Some(410) => {
                     let text = message["error"].as_str().unwrap_or("reset").to_owned();
-                    seen.resets.push((SystemTime::now(), text));
+                    let last_event = seen.last_event;
+                    seen.resets.push(Reset { told: SystemTime::now(), last_event, text });
                 }
                 _ => bail!("refused: {message}"),
             }

@@ -1,7 +1,8 @@
 //! What was heard outside: everything, or a reset for it.
 //!
 //! A reset says: fetch again. It stands for what happened before it, and it is told only where the log was lost. So
-//! each reset has to follow a wipe, and an event may be missing only if it happened about the time of that wipe.
+//! each reset has to follow a wipe, and an event may be missing only if it happened after the last one that was heard
+//! before the reset, or about the time of the wipe.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,7 +14,7 @@ use super::cast::Cast;
 use super::outcome::Outcome;
 use super::report::Report;
 use crate::broker::Broker;
-use crate::subscriber::Subscriber;
+use crate::subscriber::{Reset, Subscriber};
 use crate::waiting::wait_for;
 
 /// An event waits for so long, at most, until it is published: its master, or the database, or the broker was away.
@@ -42,10 +43,10 @@ pub(super) async fn judge_news(run: &Run, cast: &Cast, report: &mut Report, outc
     for (number, group) in groups.into_iter().enumerate() {
         let who = format!("outsider {number}");
         let windows = || -> Result<Vec<(i64, i64)>> {
-            let resets: Vec<i64> = group.iter().flat_map(Subscriber::reset_times).map(seconds).collect();
+            let resets: Vec<Gap> = group.iter().flat_map(Subscriber::resets).map(Gap::from).collect();
             match run.size.broker {
                 // A master's log ends with it, and it may end by itself when the database is away.
-                Broker::Memory => Ok(resets.into_iter().map(|told| (told - LAG_SECS, told)).collect()),
+                Broker::Memory => Ok(resets.into_iter().map(|gap| (gap.told - LAG_SECS, gap.told)).collect()),
                 Broker::Redis | Broker::RabbitMq => covered(&wipes, &resets).with_context(|| who.clone()),
             }
         };
@@ -67,14 +68,28 @@ fn first(keys: &[(String, i64)]) -> &[(String, i64)] {
     keys.get(..keys.len().min(20)).unwrap_or_default()
 }
 
+/// What one reset stands for, in seconds since 1970.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    /// When the last event before it was heard.
+    heard: i64,
+    told: i64,
+}
+
+impl From<Reset> for Gap {
+    fn from(reset: Reset) -> Self {
+        Self { heard: seconds(reset.last_event.unwrap_or(UNIX_EPOCH)), told: seconds(reset.told) }
+    }
+}
+
 /// The times of which events may be missing, as resets were told for them.
-fn covered(wipes: &[(i64, i64)], resets: &[i64]) -> Result<Vec<(i64, i64)>> {
+fn covered(wipes: &[(i64, i64)], resets: &[Gap]) -> Result<Vec<(i64, i64)>> {
     ensure!(wipes.is_empty() || !resets.is_empty(), "the broker was wiped, but no reset was told");
     let mut windows = Vec::new();
-    for told in resets {
+    for Gap { heard, told } in resets {
         let mut cause = wipes.iter().filter(|(begin, end)| begin <= told && *told <= end + TOLD_SECS).peekable();
         ensure!(cause.peek().is_some(), "a reset was told at {told}, but wipes were only at {wipes:?}");
-        windows.extend(cause.map(|(begin, _)| (begin - LAG_SECS, *told)));
+        windows.extend(cause.map(|(begin, _)| (begin.min(heard) - LAG_SECS, *told)));
     }
     Ok(windows)
 }
@@ -96,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_reset_covers_what_happened_about_the_wipe_and_nothing_else() -> Result<()> {
-        let windows = covered(&[(1000, 1005)], &[1010])?;
+        let windows = covered(&[(1000, 1005)], &[Gap { heard: 1000, told: 1010 }])?;
         let events = [("builds/1/new", 900), ("builds/2/new", 1003), ("builds/3/new", 1011), ("builds/4/new", 1300)];
         let events = events.map(|(key, at)| (key.to_owned(), at)).into();
         let lost = never_heard(&events, |key| u64::from(key == "builds/4/new"), &windows);
@@ -105,9 +120,18 @@ mod tests {
     }
 
     #[test]
+    fn one_who_was_behind_loses_what_it_had_not_heard_when_the_log_was_wiped() -> Result<()> {
+        let windows = covered(&[(1000, 1005)], &[Gap { heard: 950, told: 1010 }])?;
+        let events = [("builds/1/new", 920), ("builds/2/new", 951)].map(|(key, at)| (key.to_owned(), at)).into();
+        assert_eq!(never_heard(&events, |_| 0, &windows), [("builds/1/new".to_owned(), 920)]);
+        Ok(())
+    }
+
+    #[test]
     fn resets_without_a_wipe_and_wipes_without_a_reset_are_wrong() {
-        assert!(covered(&[], &[1010]).is_err());
-        assert!(covered(&[(1000, 1005)], &[990]).is_err());
+        let told = |told| Gap { heard: told - 5, told };
+        assert!(covered(&[], &[told(1010)]).is_err());
+        assert!(covered(&[(1000, 1005)], &[told(990)]).is_err());
         assert!(covered(&[(1000, 1005)], &[]).is_err());
         assert!(covered(&[], &[]).is_ok());
     }
