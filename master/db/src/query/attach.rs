@@ -1,9 +1,9 @@
-//! Fields that are lists or property sets: one statement for a whole page, however many items it has.
+//! Fields that are lists, and the properties of changes: one statement for a whole page, however many items it has.
 
 use std::collections::HashMap;
 
 use sea_orm::{ConnectionTrait, QueryResult};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::decode::scalar;
 use super::error::QueryError;
@@ -14,7 +14,7 @@ use super::sql::Sql;
 /// Keys of one statement. A page has fewer; an unlimited list is attached in several goes.
 const BATCH: usize = 1_000;
 
-/// A list or property set that is attached to items.
+/// What is attached to items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attachment {
     /// The active masters of a builder.
@@ -31,10 +31,6 @@ pub(super) enum Attachment {
     ChangeProperties,
     /// The source stamps of a buildset.
     BuildsetSourceStamps,
-    /// The properties of a build that were asked for.
-    BuildProperties,
-    /// The properties that a request has from its buildset, if some were asked for.
-    RequestProperties,
 }
 
 impl Attachment {
@@ -45,8 +41,6 @@ impl Attachment {
             Self::WorkerConfiguredOn | Self::WorkerConnectedTo => "w.id",
             Self::ChangeFiles | Self::ChangeProperties => "c.changeid",
             Self::BuildsetSourceStamps => "bs.id",
-            Self::BuildProperties => "b.id",
-            Self::RequestProperties => "br.buildsetid",
         }
     }
 
@@ -59,8 +53,7 @@ impl Attachment {
             | Self::WorkerConnectedTo
             | Self::ChangeFiles
             | Self::BuildsetSourceStamps => json!([]),
-            Self::ChangeProperties | Self::BuildProperties => json!({}),
-            Self::RequestProperties => Value::Null,
+            Self::ChangeProperties => json!({}),
         }
     }
 
@@ -84,9 +77,7 @@ impl Attachment {
             Self::WorkerConfiguredOn
             | Self::WorkerConnectedTo
             | Self::ChangeProperties
-            | Self::BuildsetSourceStamps
-            | Self::BuildProperties
-            | Self::RequestProperties => None,
+            | Self::BuildsetSourceStamps => None,
         }
     }
 
@@ -114,13 +105,6 @@ impl Attachment {
                  WHERE cp.changeid IN ("
             }
             Self::BuildsetSourceStamps => sourcestamps::SELECT_OF_BUILDSETS,
-            Self::BuildProperties => {
-                "SELECT bp.buildid, bp.name, bp.value, bp.source FROM build_properties bp WHERE bp.buildid IN ("
-            }
-            Self::RequestProperties => {
-                "SELECT bp.buildsetid, bp.property_name, bp.property_value FROM buildset_properties bp \
-                 WHERE bp.buildsetid IN ("
-            }
         }
     }
 
@@ -133,16 +117,7 @@ impl Attachment {
             Self::WorkerConnectedTo => " ORDER BY cw.masterid",
             Self::ChangeFiles => " ORDER BY cf.changeid, cf.position",
             Self::BuildsetSourceStamps => " ORDER BY bss.id",
-            Self::ChangeProperties | Self::BuildProperties | Self::RequestProperties => "",
-        }
-    }
-
-    /// The column of a property's name, for those that are selected by name.
-    fn property_name(self) -> Option<&'static str> {
-        match self {
-            Self::BuildProperties => Some("bp.name"),
-            Self::RequestProperties => Some("bp.property_name"),
-            _ => None,
+            Self::ChangeProperties => "",
         }
     }
 
@@ -163,11 +138,10 @@ impl Attachment {
                     .collect::<Result<Vec<Value>, _>>()?;
                 sourcestamps::build(&mut parts)
             }
-            Self::BuildProperties => json!([scalar(row, 2, Kind::Json)?, text(3)?]),
-            Self::ChangeProperties | Self::RequestProperties => scalar(row, 2, Kind::Json)?,
+            Self::ChangeProperties => scalar(row, 2, Kind::Json)?,
         };
         match self {
-            Self::ChangeProperties | Self::BuildProperties | Self::RequestProperties => {
+            Self::ChangeProperties => {
                 if let Value::Object(properties) = value {
                     properties.insert(text(1)?, element);
                 }
@@ -182,39 +156,19 @@ impl Attachment {
     }
 }
 
-/// What `attachment` has for each of `keys`; keys without anything may be left out.
+/// What `attachment` has for each of `keys`; keys without anything are left out.
 pub(super) async fn load<C: ConnectionTrait>(
     connection: &C,
     attachment: Attachment,
     keys: &[i64],
-    properties: &[String],
 ) -> Result<HashMap<i64, Value>, QueryError> {
     let mut found = HashMap::with_capacity(keys.len());
-    let wanted = match attachment.property_name() {
-        Some(_) if properties.is_empty() => return Ok(found),
-        Some(_) if properties.iter().any(|name| name == "*") => None,
-        Some(column) => Some((column, properties)),
-        None => None,
-    };
-    if attachment == Attachment::RequestProperties {
-        // Asked for, so an empty set is an object and not null.
-        found.extend(keys.iter().map(|key| (*key, Value::Object(Map::new()))));
-    }
     for keys in keys.chunks(BATCH) {
         let mut sql = Sql::new(connection.get_database_backend());
-        sql.push(attachment.select()).bind_list(keys.iter().copied()).push(")");
-        if let Some((column, names)) = wanted {
-            let names = names.iter().filter(|name| !name.contains('\0')).map(String::as_str);
-            sql.push(" AND ").push(column).push(" IN (").bind_list(names).push(")");
-        }
-        sql.push(attachment.order());
+        sql.push(attachment.select()).bind_list(keys.iter().copied()).push(")").push(attachment.order());
         for row in connection.query_all_raw(sql.into_statement()).await? {
             let key: i64 = row.try_get_by_index(0)?;
-            let start = || match attachment.empty() {
-                Value::Null => Value::Object(Map::new()),
-                empty => empty,
-            };
-            attachment.add(&row, found.entry(key).or_insert_with(start))?;
+            attachment.add(&row, found.entry(key).or_insert_with(|| attachment.empty()))?;
         }
     }
     Ok(found)

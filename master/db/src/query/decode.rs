@@ -32,25 +32,28 @@ impl<'a> Selection<'a> {
 
     /// Appends the columns.
     pub(super) fn push(&self, sql: &mut Sql) {
-        let mut columns = Vec::with_capacity(self.fields.len());
+        let mut is_first = true;
+        let mut push = |column: &dyn Fn(&mut Sql)| {
+            sql.push(if is_first { "(" } else { ", (" });
+            column(sql);
+            sql.push(")");
+            is_first = false;
+        };
         for field in &self.fields {
             match &field.source {
                 Source::Column(column) | Source::SingletonList(column) | Source::JsonText { column, .. } => {
-                    columns.push(*column);
+                    push(&|sql| _ = sql.push(column));
                 }
-                Source::Flag { when_true, .. } => columns.push(*when_true),
-                Source::Built { columns: parts, .. } => columns.extend(parts.iter().map(|(column, _)| *column)),
-                Source::Attached(attachment) => columns.push(attachment.key()),
+                Source::Flag { when_true, .. } => push(&|sql| _ = sql.push(when_true)),
+                Source::Built { columns: parts, .. } => {
+                    parts.iter().for_each(|(column, _)| push(&|sql| _ = sql.push(column)));
+                }
+                Source::Attached(attachment) => push(&|sql| _ = sql.push(attachment.key())),
+                Source::Properties(set) => push(&|sql| set.push(self.properties, sql)),
                 Source::Constant(_) => {}
             }
         }
-        for (index, column) in columns.iter().enumerate() {
-            if index > 0 {
-                sql.push(", ");
-            }
-            sql.push("(").push(column).push(")");
-        }
-        if columns.is_empty() {
+        if is_first {
             sql.push("1");
         }
     }
@@ -61,8 +64,8 @@ impl<'a> Selection<'a> {
         connection: &C,
         rows: &[QueryResult],
     ) -> Result<Vec<Value>, QueryError> {
-        let attached = self.attached(connection, rows).await?;
-        rows.iter().map(|row| self.item(row, &attached)).collect()
+        let mut attached = self.attached(connection, rows).await?;
+        rows.iter().map(|row| self.item(row, &mut attached)).collect()
     }
 
     /// The items of `rows` as the text of a JSON list: the same as [`Selection::decode`] and then serialising, without
@@ -103,14 +106,16 @@ impl<'a> Selection<'a> {
                         rows.iter().map(|row| row.try_get_by_index(column)).collect::<Result<Vec<i64>, DbErr>>()?;
                     keys.sort_unstable();
                     keys.dedup();
-                    attached.push(attach::load(connection, *attachment, &keys, self.properties).await?);
+                    attached.push(attach::load(connection, *attachment, &keys).await?);
                     column += 1;
                 }
                 Source::Built { columns, .. } => column += columns.len(),
                 Source::Constant(_) => {}
-                Source::Column(_) | Source::SingletonList(_) | Source::JsonText { .. } | Source::Flag { .. } => {
-                    column += 1
-                }
+                Source::Column(_)
+                | Source::SingletonList(_)
+                | Source::JsonText { .. }
+                | Source::Properties(_)
+                | Source::Flag { .. } => column += 1,
             }
         }
         Ok(attached)
@@ -169,6 +174,10 @@ impl<'a> Selection<'a> {
                         None => write_value(&kind.empty(), out)?,
                     }
                 }
+                Source::Properties(set) => {
+                    column += 1;
+                    write_value(&set.decode(row.try_get_by_index(column - 1)?, self.properties), out)?;
+                }
                 Source::Constant(value) => write_value(&value(), out)?,
             }
         }
@@ -176,7 +185,7 @@ impl<'a> Selection<'a> {
         Ok(())
     }
 
-    fn item(&self, row: &QueryResult, attached: &[HashMap<i64, Value>]) -> Result<Value, QueryError> {
+    fn item(&self, row: &QueryResult, attached: &mut [HashMap<i64, Value>]) -> Result<Value, QueryError> {
         let mut item = Map::new();
         let mut column = 0;
         let mut attachment = 0;
@@ -209,8 +218,12 @@ impl<'a> Selection<'a> {
                     let key: i64 = row.try_get_by_index(column)?;
                     column += 1;
                     attachment += 1;
-                    // Requests of one buildset share their properties, so a value may be needed again.
-                    attached[attachment - 1].get(&key).cloned().unwrap_or_else(|| kind.empty())
+                    // The keys of the items differ.
+                    attached[attachment - 1].remove(&key).unwrap_or_else(|| kind.empty())
+                }
+                Source::Properties(set) => {
+                    column += 1;
+                    set.decode(row.try_get_by_index(column - 1)?, self.properties)
                 }
                 Source::Constant(value) => value(),
             };

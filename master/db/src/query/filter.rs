@@ -67,6 +67,7 @@ pub(super) fn push(resource: &'static Resource, filter: &Filter, sql: &mut Sql) 
             Source::Column(_)
             | Source::SingletonList(_)
             | Source::Attached(_)
+            | Source::Properties(_)
             | Source::JsonText { .. }
             | Source::Built { .. }
             | Source::Constant(_),

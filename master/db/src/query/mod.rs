@@ -2,8 +2,8 @@
 //!
 //! Each resource type is a table of its API fields ([`Resource`], one file each in `resources/`): the SQL expression
 //! behind a field, its type, and whether it can be null. A list is one statement: where the path limits the collection
-//! ([`Scope`]), what the query string filters, the order, the page. Fields that are lists or property sets are attached
-//! afterwards by one statement per field, for the whole page at once.
+//! ([`Scope`]), what the query string filters, the order, the page. Fields that are lists are attached afterwards by
+//! one statement per field, for the whole page at once.
 //!
 //! The meaning is the same on SQLite and PostgreSQL, and is this:
 //!
@@ -18,6 +18,7 @@ mod decode;
 mod error;
 mod filter;
 mod order;
+mod property_set;
 mod resource;
 pub mod resources;
 mod scope;

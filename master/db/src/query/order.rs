@@ -53,6 +53,7 @@ pub(super) fn keys(
             | Source::Built { .. }
             | Source::SingletonList(_)
             | Source::Attached(_)
+            | Source::Properties(_)
             | Source::Constant(_) => {
                 return Err(QueryError::Unordered(key.field.clone()));
             }

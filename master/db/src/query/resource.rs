@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::attach::Attachment;
 use super::error::QueryError;
+use super::property_set::PropertySet;
 
 /// A resource type.
 #[derive(Debug)]
@@ -115,6 +116,8 @@ pub(super) enum Source {
     SingletonList(&'static str),
     /// Attached by a statement of its own for the whole page.
     Attached(Attachment),
+    /// The properties that the query asks for.
+    Properties(PropertySet),
     /// The same for all.
     Constant(fn() -> Value),
 }

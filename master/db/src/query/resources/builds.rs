@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::super::attach::Attachment;
-use super::super::resource::{Field, Kind, Resource, Source, Ties, Totals, attached, column, flag, nullable};
+use super::super::property_set::PropertySet;
+use super::super::resource::{Field, Kind, Resource, Source, Ties, Totals, column, flag, nullable};
 
 /// Builds. Pages are served by the primary key, by `builds_builderid` and the unique (builderid, number), by the
 /// indexes on the other ids, by `builds_started`, `builds_complete` and `builds_running`.
@@ -29,7 +29,7 @@ pub static BUILDS: Resource = Resource {
         nullable("results", Kind::Integer, "b.results"),
         column("state_string", Kind::Text, "b.state_string"),
         column("locks_duration_s", Kind::Integer, "b.locks_duration_s"),
-        attached("properties", Kind::Json, Attachment::BuildProperties),
+        Field { name: "properties", kind: Kind::Json, nullable: false, source: Source::Properties(PropertySet::Build) },
     ],
 };
 

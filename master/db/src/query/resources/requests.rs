@@ -1,6 +1,7 @@
 //! Build requests and buildsets.
 
 use super::super::attach::Attachment;
+use super::super::property_set::PropertySet;
 use super::super::resource::{Field, Kind, Resource, Source, Ties, Totals, attached, column, flag, nullable};
 
 /// Build requests. What waits is served by `buildrequests_open` and `buildrequests_claimable`.
@@ -31,7 +32,7 @@ pub static BUILDREQUESTS: Resource = Resource {
             name: "properties",
             kind: Kind::Json,
             nullable: true,
-            source: Source::Attached(Attachment::RequestProperties),
+            source: Source::Properties(PropertySet::Request),
         },
     ],
 };
