@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
-use integration::{Farm, Rest, buildbot_environment, buildguild};
+use integration::{Database, Farm, Rest, TestDatabase, buildbot_environment, buildguild};
 use tempfile::TempDir;
 use test_servers::free_port;
 
@@ -67,6 +67,23 @@ impl Drop for Home {
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn a_database_that_refuses_is_not_waited_for() -> Result<()> {
+    let database = TestDatabase::create(Database::Postgres, Path::new(""))?;
+    let home = Home::create()?;
+    let refused = |url: &str| -> Result<String> {
+        let output = home.command(&["start", "--nodaemon", "ci"])?.env("BUILDGUILD__DATABASE__URL", url).output()?;
+        ensure!(output.status.code() == Some(1), "{output:?}");
+        Ok(text(&output))
+    };
+    let said = refused(&format!("{}_of_nobody", database.url()))?;
+    ensure!(said.contains("cannot connect to the database") && said.contains("does not exist"), "{said}");
+    let (user, rest) = (database.url().find("://").context("a URL")? + 3, database.url().find('@').context("a user")?);
+    let said = refused(&format!("{}nobody{}", &database.url()[..user], &database.url()[rest..]))?;
+    ensure!(said.contains("cannot connect to the database") && said.contains("nobody"), "{said}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -78,7 +78,7 @@ impl Cast {
             .broker(size.broker)
             .linked()
             .one_farm()
-            // A master that is started while the database is away says so and ends.
+            // A master from which the database is taken in the midst of its start says so and ends.
             .expect_error("the database is unavailable")
             .setting("CLUSTER__CHECK_IN_INTERVAL", &format!("{}ms", size.expire.as_millis() / 6))
             .setting("CLUSTER__EXPIRE_AFTER", &expire)
@@ -134,7 +134,7 @@ impl Cast {
         self.cluster.masters.get_mut(index).context("a master")
     }
 
-    /// Starts masters again that could not start because the database was away just then, as a service manager would.
+    /// Starts masters again that could not start because the database went away just then, as a service manager would.
     ///
     /// # Errors
     /// If that fails.

@@ -86,7 +86,7 @@ impl Report {
     pub(super) fn masters(&mut self, cast: &Cast) {
         let starts: u32 = cast.cluster.masters.iter().map(crate::master::MasterProcess::starts).sum();
         self.lines.push(format!(
-            "- masters were started {starts} times: {} of them because one had ended by itself, as the database was away when \
+            "- masters were started {starts} times: {} of them because one had ended by itself, as the database went away while \
              it started; {} times one was killed that had not left 20 s after it was asked to.",
             cast.revived, cast.stayed
         ));

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use buildguild_types::database_url::DatabaseUrl;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend};
+use sea_orm::sqlx::{self, Connection, PgConnection};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr};
 
 use crate::hooks::Hooks;
 use crate::writer::{GroupedWriter, Writer};
@@ -96,6 +97,19 @@ thread_local! {
 }
 
 impl Db {
+    /// Opens one connection and closes it: unlike a pool, which tries again for a while, this fails at once and says why.
+    /// SQLite needs no server, so nothing is asked of it.
+    ///
+    /// # Errors
+    /// [`DbError::Url`], or why there is no connection.
+    pub async fn probe(options: &DbOptions) -> Result<(), DbError> {
+        let Target::Postgres(url) = options.target()? else { return Ok(()) };
+        let failed = |error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)));
+        let attempt = tokio::time::timeout(options.acquire_timeout, PgConnection::connect(&url));
+        let connection = attempt.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(failed)?;
+        Ok(connection.close().await.map_err(failed)?)
+    }
+
     /// Connects. Does not look at the schema.
     ///
     /// # Errors

@@ -71,6 +71,22 @@ impl DbError {
         }
     }
 
+    /// Whether the server cannot be reached, or starts or ends just now: it may well answer later. Not if it answers that
+    /// it does not know this user, password or database, or if the files of a database cannot be opened.
+    pub fn is_away(&self) -> bool {
+        let (Self::Unavailable(source) | Self::Uncertain(source)) = self else { return false };
+        match &**source {
+            DbErr::Conn(RuntimeErr::SqlxError(sqlx))
+            | DbErr::Exec(RuntimeErr::SqlxError(sqlx))
+            | DbErr::Query(RuntimeErr::SqlxError(sqlx)) => match &**sqlx {
+                sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => false,
+                error @ sqlx::Error::Database(_) => matches!(classify(error), Kind::Unavailable),
+                _ => true,
+            },
+            _ => true,
+        }
+    }
+
     /// Whether the writer has lost the right to write: it must stop what it does.
     pub fn is_fenced(&self) -> bool {
         matches!(self, Self::ClaimLost | Self::EpochEnded)

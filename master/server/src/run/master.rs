@@ -14,22 +14,23 @@ use buildguild_data::forwarder::{self, ForwarderFigures};
 use buildguild_data::membership::{Membership, Timing};
 use buildguild_data::relay::{self, RelayBell};
 use buildguild_data::{Data, DataParts, Reader, housekeeping};
-use buildguild_db::{Db, SchemaState, state};
+use buildguild_db::{Db, state};
 use buildguild_engine::{Engine, EngineParts};
 use buildguild_types::farm::FarmConfig;
 use buildguild_types::listen;
 use buildguild_types::time::SystemClock;
 use buildguild_web::{DataBackend, WebOptions, WebParts, WebServer};
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::database::{database_options, database_url, lock_sqlite, once_it_answers, open_database};
 use super::reload::Reloader;
 use super::versions::Versions;
-use super::{broker, database_options, database_url, evaluators, farm_source, load_farm, say};
+use super::{broker, evaluators, farm_source, load_farm, say};
 use crate::basedir::Basedir;
 
 /// How long the parts that publish and listen may take to end, each, and signing off.
@@ -125,8 +126,7 @@ impl Parts {
         let url = database_url(settings, Some(&loaded));
         let sqlite = lock_sqlite(basedir, &url)?;
         let options = database_options(basedir, settings, url);
-        let db = Db::connect(&options).await.context("cannot connect to the database")?;
-        check_schema(&db, basedir).await?;
+        let db = open_database(&options, basedir).await?;
         let versions = Arc::new(Versions::new(db.clone(), settings)?);
         versions.keep(&loaded).await;
         evaluators.look_up_versions_in(Arc::clone(&versions) as Arc<dyn StoredVersions>);
@@ -150,7 +150,8 @@ impl Parts {
             check_in_interval: settings.cluster.check_in_interval,
             expire_after: settings.cluster.expire_after,
         };
-        let membership = Arc::new(Membership::join(db.clone(), &settings.master.name, timing, bell.clone()).await?);
+        let join = async || Membership::join(db.clone(), &settings.master.name, timing, bell.clone()).await;
+        let membership = Arc::new(once_it_answers(join).await?);
         membership.tell_version(env!("CARGO_PKG_VERSION"));
         membership.tell_config(&loaded.hash.0);
         let data = Data::new(DataParts {
@@ -303,34 +304,6 @@ impl Parts {
             End::Stop | End::CleanStop => Ok(()),
             End::Failed(what) => bail!("{what} ended unexpectedly"),
         }
-    }
-}
-
-async fn check_schema(db: &Db, basedir: &Basedir) -> Result<()> {
-    let directory = basedir.path().display();
-    match db.schema_state().await.context("cannot read the database's version")? {
-        SchemaState::Current => Ok(()),
-        SchemaState::NewerCompatible => {
-            tracing::warn!("the database is of a newer version; it allows this one to go on until it is upgraded");
-            Ok(())
-        }
-        SchemaState::Newer => {
-            bail!("the database is of a newer version of Buildguild; start that version, or restore a backup")
-        }
-        SchemaState::Outdated => {
-            bail!("the database is not up to date; stop all masters and run: buildguild upgrade-master {directory}")
-        }
-    }
-}
-
-/// SQLite serves one master. The lock is on a file beside the database, so that it holds across directories.
-fn lock_sqlite(basedir: &Basedir, url: &str) -> Result<Option<Flock<std::fs::File>>> {
-    let Some(path) = url.strip_prefix("sqlite:///") else { return Ok(None) };
-    let path = basedir.path().join(format!("{path}.lock"));
-    let file = std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(_) => bail!("another master uses this SQLite database; several masters need PostgreSQL"),
     }
 }
 

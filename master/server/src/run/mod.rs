@@ -2,6 +2,7 @@
 
 mod broker;
 mod control;
+mod database;
 mod master;
 mod reload;
 mod versions;
@@ -11,15 +12,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use buildguild_config::{EvaluatorOptions, Evaluators, FarmSource, LoadedFarm, Settings, render_all};
-use buildguild_db::hooks::Hooks;
-use buildguild_db::{Db, DbOptions};
 use tokio::runtime::Runtime;
 
 use crate::basedir::{Basedir, RunState};
 use crate::telemetry;
 
-/// The database of a master that names none, as in Buildbot.
-const DEFAULT_DATABASE: &str = "sqlite:///state.sqlite";
+pub(crate) use database::connect_database_of;
 
 /// The settings of the master in a directory.
 ///
@@ -81,46 +79,6 @@ async fn load_farm(evaluators: &Evaluators, source: &FarmSource) -> Result<Loade
         }
         Err(diagnostics) => bail!("the configuration has errors:\n{}", render_all(&diagnostics)),
     }
-}
-
-/// The URL of the database: the settings', else the farm config's, else a file in the master's directory.
-fn database_url(settings: &Settings, farm: Option<&LoadedFarm>) -> String {
-    settings
-        .database
-        .url
-        .as_ref()
-        .map(|url| url.expose().to_owned())
-        .or_else(|| farm.and_then(|loaded| loaded.farm.db_url.clone()))
-        .unwrap_or_else(|| DEFAULT_DATABASE.to_owned())
-}
-
-fn database_options(basedir: &Basedir, settings: &Settings, url: String) -> DbOptions {
-    let mut options = DbOptions::new(url);
-    options.base_dir = Some(basedir.path().to_path_buf());
-    options.pool_size = settings.database.pool_size;
-    options.acquire_timeout = settings.database.connect_timeout;
-    // The locks of a paused master must be gone before it is declared dead.
-    options.idle_in_transaction_timeout = settings.cluster.expire_after / 2;
-    // Only debug builds let a test kill or pause them.
-    if cfg!(debug_assertions)
-        && let Some(directory) = std::env::var_os("BUILDGUILD_TEST_HOOKS")
-    {
-        options.hooks = Hooks::watching(Path::new(&directory));
-    }
-    options
-}
-
-/// Connects to the database of a master that does not run.
-///
-/// # Errors
-/// If the farm config is needed to find it and has errors, or the database cannot be reached.
-pub(crate) async fn connect_database_of(basedir: &Basedir, settings: &Settings) -> Result<Db> {
-    let farm = match settings.database.url {
-        Some(_) => None,
-        None => Some(load_farm(&evaluators(settings)?, &farm_source(basedir, settings)?).await?),
-    };
-    let options = database_options(basedir, settings, database_url(settings, farm.as_ref()));
-    Db::connect(&options).await.context("cannot connect to the database")
 }
 
 /// Runs the master in a directory until it is told to end.
