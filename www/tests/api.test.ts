@@ -50,6 +50,12 @@ describe("reading", () => {
     expect((await failure(api.list("builds"))).kind).toBe("server");
   });
 
+  test("a proxy's 404 does not say that something is not there", async () => {
+    const { api } = apiAnswering(404, "404 page not found");
+    expect((await failure(api.one("builders/1"))).kind).toBe("unreachable");
+    expect((await failure(api.control("builds/1", "stop"))).kind).toBe("unreachable");
+  });
+
   test("a network failure is `unreachable`", async () => {
     const api = new Api("http://x/api/v2", () => Promise.reject(new TypeError("fetch failed")));
     expect((await failure(api.list("builds"))).kind).toBe("unreachable");
@@ -82,6 +88,15 @@ describe("control calls", () => {
     const text = explain(await failure(api.control("builds/1", "stop")));
     expect(text).toContain("role 'admin'");
     expect(text).toContain("authz");
+  });
+
+  test("a refusal is told to whoever knows about logins", async () => {
+    const { api } = apiAnswering(403, { error: { code: -32600, message: "you need to have role 'admin'" } });
+    let refusals = 0;
+    api.refused = () => refusals++;
+    await failure(api.control("builds/1", "stop"));
+    await failure(api.list("builds"));
+    expect(refusals).toBe(2);
   });
 
   test("a null result is a success", async () => {

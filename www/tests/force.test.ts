@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { autopopulated, initialValues, isVisible, leaves, placeErrors, requestOf, toParams, validate } from "../src/lib/force";
+import { autopopulated, initialValues, isVisible, leaves, placeErrors, requestOf, toParams, validate, withoutUser } from "../src/lib/force";
 import type { ForceField } from "../src/lib/types";
 
 function field(name: string, type: string, extra: Partial<ForceField> = {}): ForceField {
@@ -89,4 +89,9 @@ test("the request of a builder is found in the answer", () => {
   expect(requestOf([4, { "2": 11, "3": 12 }], 3)).toBe(12);
   expect(requestOf([4, {}], 3)).toBeNull();
   expect(requestOf(null, 3)).toBeNull();
+});
+
+test("somebody who is logged in is not asked for a name", () => {
+  const names = leaves(withoutUser(form)).map((one) => one.name);
+  expect(names).toEqual(leaves(form).map((one) => one.name).filter((name) => name !== "username"));
 });

@@ -23,6 +23,8 @@ export class ApiError extends Error {
   }
 }
 
+const UNREACHABLE = "The server cannot be reached.";
+
 export type QueryValue = string | number | boolean | readonly (string | number)[] | undefined;
 export type Query = Record<string, QueryValue>;
 
@@ -34,8 +36,10 @@ export interface Page<T> {
 
 export type FetchLike = (input: string, init?: RequestInit) => Promise<Response>;
 
-function kindOf(status: number): ApiErrorKind {
-  if (status === 404) return "not-found";
+/** `said` is whether the API itself answered: it says what is wrong, in JSON. */
+function kindOf(status: number, said: boolean): ApiErrorKind {
+  // A proxy whose server is away may answer so too, and then nothing was looked for.
+  if (status === 404) return said ? "not-found" : "unreachable";
   if (status === 401 || status === 403) return "forbidden";
   if (status === 501) return "unsupported";
   if (status >= 400 && status < 500) return "invalid";
@@ -63,6 +67,8 @@ export class Api {
   #nextId = 1;
   /** Server time minus browser time in seconds, from the last answer's `Date`: running times must not trust the browser's clock. */
   clockOffset = 0;
+  /** Called when the server refused something to this user, who may not be logged in any more. */
+  refused: () => void = () => {};
 
   /** `root` is the address of `/api/v2`, without a slash at its end. */
   constructor(root: string, fetchLike: FetchLike = (input, init) => fetch(input, init)) {
@@ -75,13 +81,21 @@ export class Api {
     return `${this.#root}/${path}`;
   }
 
+  #error(response: Response, text: unknown): ApiError {
+    const kind = kindOf(response.status, typeof text === "string");
+    if (kind === "forbidden") this.refused();
+    if (kind === "unreachable") return new ApiError(kind, response.status, UNREACHABLE);
+    const message = typeof text === "string" ? text : response.statusText || `status ${response.status}`;
+    return new ApiError(kind, response.status, message);
+  }
+
   async #request(path: string, init: RequestInit): Promise<Response> {
     let response: Response;
     try {
       response = await this.#fetch(this.href(path), { credentials: "same-origin", ...init });
     } catch (cause) {
       if (cause instanceof DOMException && cause.name === "AbortError") throw cause;
-      throw new ApiError("unreachable", 0, "The server cannot be reached.");
+      throw new ApiError("unreachable", 0, UNREACHABLE);
     }
     const date = Date.parse(response.headers.get("Date") ?? "");
     if (!Number.isNaN(date)) {
@@ -99,10 +113,7 @@ export class Api {
       ...(signal ? { signal } : {}),
     });
     const body: unknown = await response.json().catch(() => null);
-    if (!response.ok) {
-      const text = isRecord(body) && typeof body["error"] === "string" ? body["error"] : response.statusText;
-      throw new ApiError(kindOf(response.status), response.status, text);
-    }
+    if (!response.ok) throw this.#error(response, isRecord(body) ? body["error"] : undefined);
     const meta = isRecord(body) && isRecord(body["meta"]) ? body["meta"] : {};
     const total = typeof meta["total"] === "number" ? meta["total"] : null;
     const items = isRecord(body) ? Object.entries(body).find(([key]) => key !== "meta")?.[1] : undefined;
@@ -133,11 +144,7 @@ export class Api {
       const fields = Object.fromEntries(Object.entries(message).map(([name, text]) => [name, String(text)]));
       throw new ApiError("invalid", response.status, "Some values were refused.", fields);
     }
-    throw new ApiError(
-      kindOf(response.status),
-      response.status,
-      typeof message === "string" ? message : response.statusText || `status ${response.status}`,
-    );
+    throw this.#error(response, message);
   }
 }
 
@@ -148,7 +155,8 @@ export function explain(error: unknown): string {
     case "unreachable":
       return error.message;
     case "forbidden":
-      return `Not allowed: ${error.message}. Log in as a user with that role, or have an administrator change c['www']['authz'] in master.cfg.`;
+      // Where no role is missing, the server names the setting itself.
+      return `Not allowed: ${error.message}.${error.message.includes("role") ? " Who has it is said by c['www']['authz'] in master.cfg." : ""}`;
     case "not-found":
       return `Not found: ${error.message}`;
     case "unsupported":

@@ -52,14 +52,16 @@ class App {
 
 export const app = new App();
 
-async function loadConfig(): Promise<void> {
+function loadConfig(): void {
   const given = (window as { buildbotFrontendConfig?: SiteConfig }).buildbotFrontendConfig;
-  if (given) {
-    app.config = { ...NO_CONFIG, ...given };
-    return;
-  }
+  if (given) app.config = { ...NO_CONFIG, ...given };
+  else void fetchConfig();
+}
+
+/** Asks anew who is logged in, and where: sessions end, and servers come back with another configuration. */
+async function fetchConfig(): Promise<void> {
   try {
-    const response = await fetch(new URL("config", base), { headers: { Accept: "application/json" } });
+    const response = await fetch(new URL("config", base), { headers: { Accept: "application/json" }, cache: "no-store" });
     if (response.ok) app.config = { ...NO_CONFIG, ...((await response.json()) as SiteConfig) };
   } catch {
     // The page works without; the banner already says that the server cannot be reached.
@@ -68,7 +70,11 @@ async function loadConfig(): Promise<void> {
 
 /** Starts everything that lives as long as the page. */
 export function startApp(): void {
-  socket.onState((state) => (app.connection = state));
+  socket.onState((state) => {
+    if (state === "open" && app.connection === "lost") void fetchConfig();
+    app.connection = state;
+  });
+  api.refused = () => void fetchConfig();
   socket.start();
   addEventListener("hashchange", () => {
     app.route = parseRoute(location.hash);
@@ -79,13 +85,20 @@ export function startApp(): void {
     if (document.visibilityState === "visible") socket.retryNow();
   });
   setInterval(() => (app.now = Math.floor(Date.now() / 1000) + api.clockOffset), 1000);
-  void loadConfig();
+  loadConfig();
 }
 
-/** The login address that leads back to this page. */
+/** The login address that leads back to this page, whichever it is now. */
 export function loginHref(): string {
+  void app.query;
   const target = location.hash.replace(/^#/, "") || "/";
   return new URL(`auth/login?redirect=${encodeURIComponent(target)}`, base).href;
+}
+
+/** Who is logged in; null for nobody. */
+export function userName(): string | null {
+  const { anonymous, full_name, username, email } = app.config.user;
+  return anonymous ? null : (full_name ?? username ?? email ?? null);
 }
 
 export const logoutHref = new URL("auth/logout", base).href;

@@ -15,6 +15,18 @@ export function fieldKey(field: ForceField): string {
   return field.fullName ?? field.name;
 }
 
+/** The field's name for people. */
+export function labelOf(field: ForceField): string {
+  return (field.label === "" ? field.name : field.label).replace(/:$/, "");
+}
+
+/** The form of somebody who is logged in: the server knows who that is, and believes nobody else. */
+export function withoutUser(fields: readonly ForceField[]): ForceField[] {
+  return fields
+    .filter((field) => field.type !== "username")
+    .map((field) => (field.fields ? { ...field, fields: withoutUser(field.fields) } : field));
+}
+
 /** All fields that have a value: the leaves of the nested groups. */
 export function leaves(fields: readonly ForceField[]): ForceField[] {
   return fields.flatMap((field) => (field.type === "nested" ? leaves(field.fields ?? []) : [field]));
@@ -63,7 +75,7 @@ function isBlank(value: FieldValue | undefined): boolean {
 }
 
 function problem(field: ForceField, value: FieldValue | undefined): string | null {
-  const name = field.label === "" ? field.name : field.label.replace(/:$/, "");
+  const name = labelOf(field);
   if (isBlank(value)) return field.required && field.type !== "bool" ? `${name} needs to be specified.` : null;
   if (field.type === "int" && typeof value === "string" && !/^\s*[+-]?[0-9]+\s*$/.test(value)) {
     return `${name} must be a whole number.`;

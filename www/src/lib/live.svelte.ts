@@ -1,9 +1,16 @@
 /** Runes around live queries: state that components read, kept up to date for as long as they are shown. */
 
-import { socket } from "./app.svelte";
+import { ApiError } from "./api";
+import { app, socket } from "./app.svelte";
 import { Collection, type CollectionOptions } from "./collection";
 import { LiveQuery } from "./livequery";
 import type { LiveEvent } from "./topic";
+
+/** A failure worth telling: that the server is away is said once, above all that is still shown. */
+function told(error: unknown, isShown: boolean): unknown {
+  const isAway = error instanceof ApiError && error.kind === "unreachable" && app.connection === "lost";
+  return isAway && isShown ? null : error;
+}
 
 export interface LiveListSpec<T extends object> extends CollectionOptions<T> {
   paths: readonly string[];
@@ -16,7 +23,7 @@ export class LiveList<T extends object> {
   items = $state.raw<T[]>([]);
   /** False until the first answer. */
   loaded = $state(false);
-  error = $state.raw<unknown>(null);
+  #failure = $state.raw<unknown>(null);
   #query: LiveQuery<readonly T[]> | null = null;
 
   /** `spec` is read again, and the list starts over, when the state it depends on changes; null means nothing to show. */
@@ -35,14 +42,18 @@ export class LiveList<T extends object> {
         changed: () => {
           this.items = [...collection.items()];
           this.loaded = true;
-          this.error = null;
+          this.#failure = null;
         },
-        failed: (error) => (this.error = error),
+        failed: (error) => (this.#failure = error),
       });
       this.#query = query;
       query.start();
       return () => query.stop();
     });
+  }
+
+  get error(): unknown {
+    return told(this.#failure, this.loaded);
   }
 
   refresh(): void {
@@ -59,7 +70,7 @@ export interface LiveValueSpec<T> {
 /** One thing instead of many, with its own way to apply an event. */
 export class LiveValue<T> {
   value = $state.raw<T | null>(null);
-  error = $state.raw<unknown>(null);
+  #failure = $state.raw<unknown>(null);
 
   constructor(spec: () => LiveValueSpec<T> | null) {
     $effect(() => {
@@ -73,12 +84,16 @@ export class LiveValue<T> {
         apply: (event) => (value = current.apply(value, event)),
         changed: () => {
           this.value = value;
-          this.error = null;
+          this.#failure = null;
         },
-        failed: (error) => (this.error = error),
+        failed: (error) => (this.#failure = error),
       });
       query.start();
       return () => query.stop();
     });
+  }
+
+  get error(): unknown {
+    return told(this.#failure, this.value !== null);
   }
 }

@@ -17,7 +17,8 @@ export type Route =
 
 const NUMBER = /^[0-9]{1,15}$/;
 
-function decode(part: string): string {
+/** An address as a person would write it. */
+export function readable(part: string): string {
   try {
     return decodeURIComponent(part);
   } catch {
@@ -28,7 +29,7 @@ function decode(part: string): string {
 /** Reads `location.hash`. What it does not know is the page `not-found`, never an exception. */
 export function parseRoute(hash: string): Route {
   const path = hash.replace(/^#/, "").replace(/\?.*$/, "");
-  const parts = path.split("/").filter((part) => part !== "").map(decode);
+  const parts = path.split("/").filter((part) => part !== "").map(readable);
   const [head, a, b, c, d, e, f, g] = parts;
   const unknown: Route = { page: "not-found", path };
   /** `NAME/ID`, and nothing behind it. */
