@@ -43,13 +43,37 @@ async fn a_build_is_forced_and_watched_in_a_browser() -> Result<()> {
     if !is_wanted() {
         return Ok(());
     }
-    let farm = Farm::new().worker_declared("worker.LocalWorker('local')").builder(
-        "hello",
-        "local",
-        &["steps.ShellCommand(name='greet', command=['sh', '-c', 'for i in 1 2 3 4 5; do echo hello $i; sleep 0.2; done'])"],
+    let outside = tempfile::tempdir()?;
+    let gate = outside.path().join("go-on");
+    let gated = format!("echo one; while [ ! -e \"{}\" ]; do sleep 0.05; done; echo two", gate.display());
+    let farm = Farm::new()
+        .worker_declared("worker.LocalWorker('local')")
+        .builder(
+            "hello",
+            "local",
+            &["steps.ShellCommand(name='greet', command=['sh', '-c', 'for i in 1 2 3 4 5; do echo hello $i; sleep 0.2; done'])"],
+        )
+        .builder("gated", "local", &[&format!("steps.ShellCommand(name='wait', command=['sh', '-c', '{gated}'])")]);
+    let cluster = TestCluster::builder().masters(1).start(|_| Ok(farm.text())).await?;
+    npm(&cluster, "e2e", &[("BUILDGUILD_GATE", &gate)]).await
+}
+
+/// Logging in and out, what is said to who may not do something, and to who is not logged in any more.
+// One master: a session is good on every replica, which tests of the API show.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_log_in_and_learn_what_they_may_not_do() -> Result<()> {
+    if !is_wanted() {
+        return Ok(());
+    }
+    let farm = Farm::new().worker("w").builder("hello", "w", &["steps.ShellCommand(command='true')"]).extra(
+        "c['www'] = dict(port=8010,\n    \
+             auth=util.UserPasswordAuth({'ann@example.org': 'secret', 'bob@example.org': 'secret'}),\n    \
+             authz=util.Authz(allowRules=[util.AnyControlEndpointMatcher(role='admins')],\n        \
+             roleMatchers=[util.RolesFromEmails(admins=['ann@example.org'])]))\n\
+             c['buildbotURL'] = 'http://' + env('BUILDGUILD__WEB__LISTEN') + '/'",
     );
     let cluster = TestCluster::builder().masters(1).start(|_| Ok(farm.text())).await?;
-    npm(&cluster, "e2e", &[]).await
+    npm(&cluster, "e2e:login", &[]).await
 }
 
 /// Masters whose farm configs differ are marked on the page, and one of them is drained from there.

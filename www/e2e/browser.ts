@@ -45,9 +45,20 @@ export interface Target {
   button: string;
 }
 
-async function get<T>(path: string): Promise<T> {
+/** Reads from the server's REST interface, past the page. */
+export async function get<T>(path: string): Promise<T> {
   const response = await fetch(new URL(`api/v2/${path}`, `${server.replace(/\/$/, "")}/`));
   return (await response.json()) as T;
+}
+
+/** Forces a build past the page. */
+export async function force(builderid: number, scheduler?: string): Promise<void> {
+  const response = await fetch(new URL(`api/v2/forceschedulers/${scheduler ?? (await target()).scheduler}`, `${server.replace(/\/$/, "")}/`), {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "force", params: { builderid } }),
+  });
+  expect(response.status, await response.clone().text()).toBe(200);
 }
 
 /** The builder to force: `BUILDGUILD_BUILDER`, or the first that some force scheduler names. */
@@ -72,11 +83,7 @@ export async function someBuild(): Promise<string> {
   const find = () => get<Builds>(`builders/${builderid}/builds?complete=true&order=-number&limit=1`);
   let found = await find();
   if (found.builds.length === 0) {
-    await fetch(new URL(`api/v2/forceschedulers/${scheduler}`, `${server.replace(/\/$/, "")}/`), {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "force", params: { builderid } }),
-    });
+    await force(builderid ?? 0, scheduler);
     await expect.poll(async () => (found = await find()).builds.length, { timeout: 60_000 }).toBeGreaterThan(0);
   }
   return `#/builders/${builderid}/builds/${found.builds[0]?.number}`;

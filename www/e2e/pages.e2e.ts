@@ -103,18 +103,3 @@ test("a line of a log is found and has an address; the browser's tab shows the r
   expect(complaints).toEqual([]);
   await Promise.all([page.close(), linked.close()]);
 });
-
-test("what is shown stays when the server is away, and is up to date when it is back", async () => {
-  const { page } = await open(await someBuild());
-  await page.locator(".step").first().waitFor();
-  await page.getByRole("status").filter({ hasText: "live" }).waitFor();
-  await page.context().setOffline(true);
-  // Playwright's "offline" leaves open sockets alone: the page hears of it by its next fetch.
-  await page.evaluate(() => window.dispatchEvent(new Event("offline")));
-  await page.getByRole("button", { name: "Sources and changes" }).click();
-  await page.getByRole("button", { name: "Steps" }).click();
-  await page.locator(".step").first().waitFor();
-  await page.context().setOffline(false);
-  await page.getByRole("button", { name: "Rebuild" }).waitFor();
-  await page.close();
-});

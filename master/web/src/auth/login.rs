@@ -16,6 +16,11 @@ use super::{
 };
 use crate::{query::parameters, state::AppState};
 
+/// What a browser shows when its question for a name and password was answered with "cancel".
+const NOT_LOGGED_IN: &str = "<!doctype html><meta name=viewport content='width=device-width'>\
+    <title>Not logged in</title><h1>Not logged in</h1><p>The user name or the password is wrong, or there was none.\
+    <p><a href=''>Try again</a> or <a href='../'>go back to the page</a>.\n";
+
 /// The name and password of an `Authorization: Basic` header.
 pub(crate) fn basic_credentials(request: &HttpRequest) -> Option<(String, String)> {
     let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
@@ -45,8 +50,8 @@ pub(crate) async fn login(request: HttpRequest, state: web::Data<AppState>) -> H
     let Some((username, _)) = user else {
         return HttpResponse::Unauthorized()
             .insert_header((header::WWW_AUTHENTICATE, "basic realm=\"buildbot\""))
-            .content_type("text/html")
-            .body("Unauthorized");
+            .content_type("text/html; charset=utf-8")
+            .body(NOT_LOGGED_IN);
     };
     // As in Buildbot, the name counts as the address if nothing else is known.
     let info = UserInfo { email: Some(username.clone()), username, full_name: None, groups: Vec::new() };
