@@ -50,6 +50,8 @@ async fn it_builds_and_reconnects_after_a_restart_of_the_master() -> Result<()> 
     }
     let worker = rest.one("workers/w").await?;
     ensure!(worker["workerinfo"]["version"] == json!("4.3.0"), "{worker}");
+    let known: Vec<_> = worker["workerinfo"].as_object().context("an object")?.keys().collect();
+    ensure!(known == ["access_uri", "admin", "host", "version"], "{worker}");
     Ok(())
 }
 

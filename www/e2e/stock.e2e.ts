@@ -3,7 +3,7 @@
  * watches its log, and nothing in the browser complains. It knows nothing of Buildguild, so it shows what any client
  * written for Buildbot finds here.
  *
- * The farm that it needs is that of `integration/tests/stock_page.rs`, which starts this. With
+ * The farm that it needs is that of `integration/tests/page.rs`, which starts this. With
  * `BUILDGUILD_SCREENSHOTS` every page is also kept as a picture.
  */
 
@@ -99,6 +99,7 @@ test("a build is forced and its log is shown while it is written", async () => {
   ] as const) {
     await page.getByRole("tab", { name: tab }).click();
     if (text !== "") await page.getByRole("tabpanel").getByText(text).first().waitFor();
+    await page.getByRole("tabpanel").getByText("Loading").waitFor({ state: "detached" });
     await picture(page, `build-${tab.replace(/\W+/g, "-").toLowerCase()}`);
   }
   expect(complaints).toEqual([]);
@@ -152,6 +153,9 @@ test("every page of the menu shows what the farm has", async () => {
   }
 
   await menu(page, "Workers");
+  // Whatever a worker says of itself has a column, and the window is only so wide.
+  await page.getByRole("columnheader", { name: "version", exact: true }).waitFor();
+  expect(await page.getByRole("table").first().evaluate((table) => table.getBoundingClientRect().right)).toBeLessThan(1280);
   await page.getByRole("link", { name: "local", exact: true }).click();
   await page.waitForURL(/#\/workers\/\d+/);
   await picture(page, "worker");

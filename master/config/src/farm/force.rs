@@ -207,7 +207,7 @@ impl Lower<'_> {
             "AnyPropertyParameter" => ForceParameterKind::Nested {
                 form_type: "any_property".to_owned(),
                 layout: "vertical".to_owned(),
-                columns: Some(2),
+                columns: Some(1),
                 fields: vec![
                     plain("name", "Name:", ForceParameterKind::String { size: 10 }),
                     plain("value", "Value:", ForceParameterKind::String { size: 10 }),

@@ -202,7 +202,8 @@ pub(super) const PARAMETERS: &[Class] = &[
         &[PARAM_NAMED, &[FIELDS, p("layout", STR).str("vertical"), p("columns", any_of(&[INT, NONE]))]],
     )
     .overrides(&[("name", Default::Str(""))]),
-    class("AnyPropertyParameter", UTIL, Kind::Parameter, 2, &[PARAM]),
+    // It never has a heading, whatever its name.
+    class("AnyPropertyParameter", UTIL, Kind::Parameter, 2, &[PARAM]).overrides(&[("label", Default::Str(""))]),
     class(
         "CodebaseParameter",
         UTIL,

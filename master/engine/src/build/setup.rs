@@ -70,12 +70,12 @@ pub(crate) fn first_properties(origins: &Origins<'_>) -> Properties {
     properties
 }
 
-/// Who is responsible: the authors of the changes, and the `owner`.
+/// Who is responsible: the authors of the changes, and the `owner`. As in Buildbot that may be an empty one, of a build
+/// that was forced without a login: clients count on the list of a forced build.
 fn owners(properties: &Properties, changes: &[Change]) -> Vec<String> {
     let mut owners: Vec<String> = changes.iter().map(|change| change.author.clone()).collect();
     owners.extend(properties.value("owner").and_then(|owner| owner.as_str()).map(str::to_owned));
     owners.sort();
     owners.dedup();
-    owners.retain(|owner| !owner.is_empty());
     owners
 }

@@ -334,18 +334,13 @@ fn info_json(info: &WorkerInfo) -> BTreeMap<String, Value> {
     json
 }
 
-/// What the API shows of it: nothing of the worker's environment, which may hold secrets.
+/// What the API shows of it: nothing of the worker's environment, which may hold secrets, and no more than Buildbot
+/// does, since its page makes a column of every key.
 fn shown(info: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
-    let mut shown = BTreeMap::new();
-    for key in ["admin", "host", "access_uri", "version"] {
-        shown.insert(key.to_owned(), info.get(key).cloned().unwrap_or(Value::Null));
-    }
-    for (key, value) in info {
-        if key.starts_with("os_") || key == "numcpus" || key == "system" {
-            shown.insert(key.clone(), value.clone());
-        }
-    }
-    shown
+    ["admin", "host", "access_uri", "version"]
+        .into_iter()
+        .map(|key| (key.to_owned(), info.get(key).cloned().unwrap_or(Value::Null)))
+        .collect()
 }
 
 fn to_json(value: &worker_protocol::Value) -> Option<Value> {

@@ -98,6 +98,16 @@ async fn a_build_runs_its_steps_and_keeps_what_they_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_empty_owner_is_among_the_owners() {
+    let scene = Scene::new(vec![shell("hello", "true")]).await;
+    let mut properties = Properties::new();
+    properties.set("owner", "", "Force Build Form");
+    let build = scene.build(properties, NewSourceStamp::default()).await;
+    assert_eq!(value(&scene.properties(build.buildid).await, "owners"), &json!([""]));
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_halting_failure_leaves_only_what_always_runs() {
     let mut halts = shell("halts", "exit 3");
     halts.flags.halt_on_failure = true;
