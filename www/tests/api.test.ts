@@ -59,6 +59,8 @@ describe("reading", () => {
   test("a network failure is `unreachable`", async () => {
     const api = new Api("http://x/api/v2", () => Promise.reject(new TypeError("fetch failed")));
     expect((await failure(api.list("builds"))).kind).toBe("unreachable");
+    // Of a control call nobody knows whether it arrived.
+    expect(explain(await failure(api.control("builds/1", "stop")))).toContain("may not have heard");
   });
 
   test("the server's clock is learnt from its answers", async () => {

@@ -24,6 +24,7 @@ export class ApiError extends Error {
 }
 
 const UNREACHABLE = "The server cannot be reached.";
+const UNKNOWN = "The server could not be reached; it may not have heard of this.";
 
 export type QueryValue = string | number | boolean | readonly (string | number)[] | undefined;
 export type Query = Record<string, QueryValue>;
@@ -95,7 +96,8 @@ export class Api {
       response = await this.#fetch(this.href(path), { credentials: "same-origin", ...init });
     } catch (cause) {
       if (cause instanceof DOMException && cause.name === "AbortError") throw cause;
-      throw new ApiError("unreachable", 0, UNREACHABLE);
+      // A refused connection and a lost answer look the same, and what was asked for may still be read when all is well again.
+      throw new ApiError("unreachable", 0, init.method === "POST" ? UNKNOWN : UNREACHABLE);
     }
     const date = Date.parse(response.headers.get("Date") ?? "");
     if (!Number.isNaN(date)) {
