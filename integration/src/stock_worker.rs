@@ -81,6 +81,14 @@ impl StockWorker {
         read("output.log") + &read("twistd.log")
     }
 
+    /// Whether it has ended by itself; it can be started again then.
+    ///
+    /// # Errors
+    /// If it was never started, or the system cannot tell.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.process.pid().is_none() || self.process.ended()?.is_some())
+    }
+
     /// Kills it with SIGKILL.
     ///
     /// # Errors

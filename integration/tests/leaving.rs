@@ -1,9 +1,10 @@
-//! A master that is asked to leave while the database is away leaves all the same.
+//! Who leaves, and what becomes of the others' work: masters that are asked to, with and without a database, and workers
+//! whose master dies before it can tell them.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use integration::{DEADLINE, Farm, Gate, TestCluster, wait_for};
+use integration::{Balancer, DEADLINE, Farm, Gate, TestCluster, wait_for};
 use serde_json::json;
 
 /// Each of the services that end one after the other has 10 s.
@@ -44,4 +45,110 @@ async fn a_master_that_is_cut_off_from_the_database_leaves_when_asked() -> Resul
         Ok((request["claimed"] == json!(false)).then_some(()))
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_of_a_master_that_leaves_go_to_another_as_soon_as_they_are_idle() -> Result<()> {
+    let mut gates = None;
+    let mut cluster = TestCluster::builder()
+        .setting("CLUSTER__RESCAN_INTERVAL", "1s")
+        // The test says when its last build ends.
+        .setting("SHUTDOWN__DRAIN_TIMEOUT", "600s")
+        .start(|directory| {
+            let [short, long] = ["short", "long"].map(|name| directory.join(name));
+            std::fs::create_dir_all(&short)?;
+            std::fs::create_dir_all(&long)?;
+            let (short, long) = gates.insert((Gate::new(&short), Gate::new(&long)));
+            let farm = Farm::new().worker("idle").worker("short").worker("long");
+            Ok(farm
+                .builder("quick", "idle", &["steps.ShellCommand(command=['echo', 'hello'])"])
+                .builder("short", "short", &[&short.step()])
+                .builder("long", "long", &[&long.step()])
+                .text())
+        })
+        .await?;
+    let (short, long) = gates.context("made above")?;
+    let ports: Vec<u16> = cluster.masters.iter().map(|master| master.worker_port()).collect();
+    // It prefers the first master as long as that takes connections, and knows nothing else of masters.
+    let balancer = Balancer::start(&ports).await?;
+    let mut workers = Vec::new();
+    let rest = cluster.masters[1].rest()?;
+    for name in ["idle", "short", "long"] {
+        workers.push(cluster.add_native_worker(balancer.port(), name, "secret")?);
+        cluster.worker_connected(&rest, name).await?;
+    }
+    let (first, last) = (rest.force("short", json!({})).await?, rest.force("long", json!({})).await?);
+    short.reached(&rest, first).await?;
+    let leaving = long.reached(&rest, last).await?["masterid"].clone();
+
+    cluster.masters[0].signal("TERM")?;
+    // Only a worker that has come to the other master can do it: the one that leaves claims nothing.
+    let done = async |what: &str, builder: &str| -> Result<()> {
+        let request = rest.force(builder, json!({})).await?;
+        let build = wait_for(what, PATIENCE, async || {
+            let builds = rest.list(&format!("buildrequests/{request}/builds?complete=true")).await?;
+            Ok(builds.first().cloned())
+        })
+        .await?;
+        ensure!(build["results"] == 0 && build["masterid"] != leaving, "{what}: {build}");
+        Ok(())
+    };
+    done("the idle worker is at work elsewhere", "quick").await.map_err(|error| error.context(cluster.all_logs()))?;
+    short.open()?;
+    let builds = rest.builds_of_completed(first).await?;
+    ensure!(builds.len() == 1 && builds[0]["masterid"] == leaving, "its build ended where it was: {builds:?}");
+    done("so is the one that was busy", "short").await.map_err(|error| error.context(cluster.all_logs()))?;
+
+    ensure!(!cluster.masters[0].has_ended()?, "it still has a build");
+    long.open()?;
+    let builds = rest.builds_of_completed(last).await?;
+    ensure!(builds.len() == 1 && builds[0]["results"] == 0, "the last build was not given back: {builds:?}");
+    wait_for("it has left", DEADLINE, async || Ok(cluster.masters[0].has_ended()?.then_some(()))).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_to_leave_is_told_so_by_another_master_if_its_own_dies() -> Result<()> {
+    let mut gate = None;
+    let mut cluster = TestCluster::builder()
+        .setting("CLUSTER__CHECK_IN_INTERVAL", "500ms")
+        .setting("CLUSTER__EXPIRE_AFTER", "3s")
+        .setting("CLUSTER__RESCAN_INTERVAL", "1s")
+        .start(|directory| {
+            let made = gate.insert(Gate::new(directory));
+            Ok(Farm::new().worker("w").builder("b", "w", &[&made.step()]).text())
+        })
+        .await?;
+    let gate = gate.context("made above")?;
+    let ports: Vec<u16> = cluster.masters.iter().map(|master| master.worker_port()).collect();
+    let balancer = Balancer::start(&ports).await?;
+    cluster.add_stock_worker(balancer.port(), "w", "secret")?;
+    let rest = cluster.masters[1].rest()?;
+    cluster.worker_connected(&rest, "w").await?;
+    let request = rest.force("b", json!({})).await?;
+    gate.reached(&rest, request).await?;
+
+    // Its master cannot hear the wish any more.
+    cluster.masters[0].signal("STOP")?;
+    rest.control("workers/w", "stop", json!({ "reason": "a test" })).await?;
+    cluster.masters[0].kill()?;
+    let left =
+        wait_for("the worker has left", PATIENCE, async || Ok(cluster.workers[0].has_ended()?.then_some(()))).await;
+    left.map_err(|error| error.context(cluster.all_logs()))?;
+    wait_for("its wish is fulfilled", DEADLINE, async || {
+        let worker = rest.one("workers/w").await?;
+        let wishes = cluster.database.sql("SELECT kind FROM wishes WHERE kind = 'worker.stop'")?;
+        Ok((worker["graceful"] == false && worker["connected_to"] == json!([]) && wishes.trim().is_empty())
+            .then_some(()))
+    })
+    .await?;
+    let builds = rest.list(&format!("buildrequests/{request}/builds?complete=false")).await?;
+    ensure!(builds.is_empty(), "it got nothing to do meanwhile: {builds:?}");
+
+    // Its admin starts it again: it is open for work.
+    cluster.workers[0].start()?;
+    gate.open()?;
+    let builds = rest.builds_of_completed(request).await.map_err(|error| error.context(cluster.all_logs()))?;
+    ensure!(builds.last().is_some_and(|build| build["results"] == 0), "{builds:?}");
+    ensure!(!cluster.workers[0].has_ended()?, "it stays");
+    Ok(())
 }

@@ -42,6 +42,8 @@ pub struct Execution {
     pool: Arc<Pool>,
     runner: Arc<Runner>,
     open: watch::Sender<bool>,
+    /// Set for good when this master leaves, whatever becomes of its epoch meanwhile.
+    leaving: CancellationToken,
     metrics: Metrics,
 }
 
@@ -65,6 +67,7 @@ impl Execution {
             basedir: parts.basedir,
             workers,
             open,
+            leaving: CancellationToken::new(),
             metrics,
         })
     }
@@ -98,8 +101,10 @@ impl Execution {
         self.open.subscribe()
     }
 
-    /// Takes no further connections; those that there are stay.
+    /// Takes no further connections from now on, and lets each worker go as soon as it is idle: this master starts nothing
+    /// more on it, and another one may.
     pub fn close(&self) {
+        self.leaving.cancel();
         self.open.send_replace(false);
     }
 
@@ -109,7 +114,7 @@ impl Execution {
         let acceptor = self.acceptor();
         let port = async {
             match listener {
-                Some(listener) => listen(listener, Arc::clone(&acceptor), shutdown.clone()).await,
+                Some(listener) => listen(listener, Arc::clone(&acceptor), self.leaving.clone(), shutdown.clone()).await,
                 None => shutdown.cancelled().await,
             }
         };
@@ -134,7 +139,8 @@ impl Execution {
                 self.workers.disconnect_all();
             }
             serving = current;
-            self.open.send_replace(current.is_some());
+            // Looked at under the lock of `open`, so that `close` cannot come in between and be undone.
+            self.open.send_modify(|open| *open = current.is_some() && !self.leaving.is_cancelled());
             tokio::select! {
                 changed = owner.changed() => if changed.is_err() {
                     return;

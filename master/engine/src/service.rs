@@ -237,12 +237,14 @@ impl Engine {
         }
     }
 
-    /// Stops in order: nothing new is started and leases are given back; running builds may end within `patience`;
+    /// Stops in order: nothing new is started, leases are given back, and workers are let go as soon as they are idle, so
+    /// that they connect to another master; running builds may end within `patience`;
     /// those that do not lose their worker, so that they end as RETRY and another master does them again. Asking again
     /// with a shorter time is fine.
     pub async fn drain(&self, patience: Duration) {
         let deadline = Instant::now().checked_add(patience);
         self.intake.cancel();
+        self.execution.close();
         self.intake_tasks.close();
         self.builds.close();
         // What was claimed just before still starts; it is among the builds to wait for.
@@ -261,7 +263,6 @@ impl Engine {
         if !ended.await {
             tracing::warn!("{} builds did not end in time and are given back", self.builds.len());
         }
-        self.execution.close();
         self.execution.workers().disconnect_all();
         if timeout(HAND_OVER_TIMEOUT, self.builds.wait()).await.is_err() {
             tracing::warn!(

@@ -119,13 +119,23 @@ impl Update {
         }
     }
 
-    /// Removes a worker's wishes: they are fulfilled, or it has connected anew.
+    /// A worker has connected anew: what was wished about its former connection is void. That it leave when it is idle
+    /// stays wished until it was told so, since the master that was to tell it may have died before.
     ///
     /// # Errors
     /// What the database reported.
-    pub async fn clear_worker_wishes(&self, worker: WorkerId) -> Result<(), DbError> {
-        let kinds = [WishKind::StopWorker, WishKind::KillWorker, WishKind::ProbeWorker];
-        wishes::remove(self.tx(), &kinds, worker.get()).await?;
-        Ok(())
+    pub async fn take_up_worker_wishes(&self, worker: WorkerId) -> Result<(), DbError> {
+        wishes::remove(self.tx(), &[WishKind::KillWorker, WishKind::ProbeWorker], worker.get()).await?;
+        let leave = wishes::get(self.tx(), WishKind::StopWorker, worker.get()).await?.is_some();
+        self.set_worker_graceful(worker, leave).await
+    }
+
+    /// A worker has left as it was told to: nobody wishes it any more, and when it is started again it is open for work.
+    ///
+    /// # Errors
+    /// What the database reported.
+    pub async fn worker_has_left(&self, worker: WorkerId) -> Result<(), DbError> {
+        wishes::remove(self.tx(), &[WishKind::StopWorker], worker.get()).await?;
+        self.set_worker_graceful(worker, false).await
     }
 }

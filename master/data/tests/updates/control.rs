@@ -67,8 +67,13 @@ async fn workers_are_paused_and_stopped(test: &TestDb) {
     let resource = workers::get(test.db.read(), worker).await.unwrap().unwrap();
     assert!(!resource.paused && resource.graceful);
     assert_eq!(wishes::list(test.db.read()).await.unwrap().len(), 2);
-    master.data.update(|u| async move { u.clear_worker_wishes(worker).await }).await.unwrap();
+    let graceful = async || workers::get(test.db.read(), worker).await.unwrap().unwrap().graceful;
+    master.data.update(|u| async move { u.take_up_worker_wishes(worker).await }).await.unwrap();
+    let left = wishes::list(test.db.read()).await.unwrap();
+    assert!(graceful().await && left.len() == 1 && left[0].kind == WishKind::StopWorker, "{left:?}");
+    master.data.update(|u| async move { u.worker_has_left(worker).await }).await.unwrap();
     assert!(wishes::list(test.db.read()).await.unwrap().is_empty());
+    assert!(!graceful().await);
 }
 
 buildguild_db::on_both_databases!(

@@ -12,6 +12,8 @@ use buildguild_db::workers::Session as DbSession;
 use buildguild_types::farm::{WorkerConfig, WorkerKind};
 use buildguild_types::pyrepr;
 use buildguild_types::resources::Worker;
+use futures::FutureExt;
+use futures::future::{BoxFuture, OptionFuture};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -203,8 +205,8 @@ impl Acceptor {
             link,
             builds: AtomicU32::new(0),
             paused: AtomicBool::new(worker.paused),
-            // A worker that was told to leave and comes back is new.
-            graceful: AtomicBool::new(false),
+            graceful: AtomicBool::new(worker.graceful),
+            asks_to_leave: AtomicBool::new(false),
             touched: Notify::new(),
             changed: self.workers.changed(),
         }))
@@ -236,7 +238,7 @@ impl Acceptor {
         let reading = link.read(requests, || {
             if let Some(worker) = self.workers.get(name) {
                 tracing::info!(worker.name = name, "worker {name} asks to leave");
-                worker.set_graceful(true);
+                worker.ask_to_leave();
             }
         });
         tokio::pin!(reading);
@@ -258,10 +260,24 @@ impl Acceptor {
         };
         tracing::info!(worker.name = name, peer, "worker {name} is connected");
         let mut farm = self.farm.clone();
+        let mut open = self.open.clone();
+        // The request to shut down, once it is made: whether the worker has agreed.
+        let mut shutdown: Option<BoxFuture<'_, bool>> = None;
         let mut told_to_leave = false;
+        let mut agreed = false;
         loop {
-            if worker.running_builds() == 0 && self.farm.borrow().worker(name).is_none() {
+            if worker.is_due_to_leave() && !told_to_leave {
+                told_to_leave = true;
+                shutdown = Some(Box::pin(worker.request_shutdown()));
+            }
+            let idle = worker.running_builds() == 0;
+            if idle && self.farm.borrow().worker(name).is_none() {
                 tracing::info!(worker.name = name, "worker {name} is not configured any more");
+                link.rpc().close();
+            }
+            // One that was told to end does so by itself.
+            if idle && !*open.borrow_and_update() && !told_to_leave && worker.is_connected() {
+                tracing::info!(worker.name = name, "worker {name} is idle and this master leaves: it is let go");
                 link.rpc().close();
             }
             tokio::select! {
@@ -270,18 +286,22 @@ impl Acceptor {
                     break;
                 }
                 Some(orphan) = orphans.recv() => link.interrupt(&orphan, "the step was given up").await,
-                Ok(()) = farm.changed() => {}
-                () = worker.touched() => {
-                    if worker.is_due_to_leave() && !told_to_leave {
-                        told_to_leave = true;
-                        worker.request_shutdown().await;
-                    }
+                Some(answer) = OptionFuture::from(shutdown.as_mut()) => {
+                    agreed = answer;
+                    shutdown = None;
                 }
+                Ok(()) = farm.changed() => {}
+                Ok(()) = open.changed() => {}
+                () = worker.touched() => {}
             }
         }
         self.workers.remember_commands(name, link.drain());
         self.workers.remove(&worker);
-        if let Err(error) = Box::pin(self.store.disconnected(&worker)).await {
+        // Its answer may have come together with the end of the connection.
+        agreed |= shutdown.and_then(FutureExt::now_or_never).unwrap_or(false);
+        let noted =
+            async { if agreed { self.store.left(&worker).await } else { self.store.disconnected(&worker).await } };
+        if let Err(error) = Box::pin(noted).await {
             // Housekeeping finds the row when this master's epoch ends; until then the worker's next connection to this
             // replica replaces it.
             tracing::warn!(worker.name = name, %error, "the end of worker {name}'s session was not noted");

@@ -38,7 +38,10 @@ pub(super) struct Session {
     pub(super) link: Arc<Link>,
     pub(super) builds: AtomicU32,
     pub(super) paused: AtomicBool,
+    /// Somebody wishes that the worker leave when it is idle.
     pub(super) graceful: AtomicBool,
+    /// The worker itself wishes it.
+    pub(super) asks_to_leave: AtomicBool,
     /// This worker was told something, or ended a build: for the task that serves its connection, and only that one.
     pub(super) touched: Notify,
     /// The same of any worker of this replica: for distribution.
@@ -89,7 +92,7 @@ impl WorkerHandle {
 
     /// Whether new builds may go to it.
     pub fn is_available(&self) -> bool {
-        self.is_connected() && !self.0.paused.load(Ordering::Acquire) && !self.0.graceful.load(Ordering::Acquire)
+        self.is_connected() && !self.0.paused.load(Ordering::Acquire) && !self.is_to_leave()
     }
 
     /// How many builds it runs.
@@ -159,12 +162,20 @@ impl WorkerHandle {
         self.0.link.rpc().close();
     }
 
-    /// Tells the worker process to end. It closes the connection itself.
-    pub(super) async fn request_shutdown(&self) {
+    /// Tells the worker process to end, and says whether it has agreed. It closes the connection itself.
+    pub(super) async fn request_shutdown(&self) -> bool {
         let rpc = self.0.link.rpc();
-        let sent = tokio::time::timeout(PING_TIMEOUT, rpc.send(&MasterRequest::Shutdown)).await;
-        if !matches!(sent, Ok(Ok(_))) {
-            rpc.close();
+        let answer = tokio::time::timeout(PING_TIMEOUT, rpc.call(&MasterRequest::Shutdown)).await;
+        match answer {
+            Ok(Ok(_)) => true,
+            Ok(Err(error @ RpcError::Remote(_))) => {
+                tracing::warn!(worker.name = self.name(), %error, "worker {} does not shut down", self.name());
+                false
+            }
+            Ok(Err(_)) | Err(_) => {
+                rpc.close();
+                false
+            }
         }
     }
 
@@ -173,9 +184,21 @@ impl WorkerHandle {
         self.0.touched.notified().await;
     }
 
+    fn is_to_leave(&self) -> bool {
+        self.0.graceful.load(Ordering::Acquire) || self.0.asks_to_leave.load(Ordering::Acquire)
+    }
+
     /// A graceful shutdown that waited for the last build.
     pub(super) fn is_due_to_leave(&self) -> bool {
-        self.0.graceful.load(Ordering::Acquire) && self.running_builds() == 0
+        self.is_to_leave() && self.running_builds() == 0
+    }
+
+    /// The worker asks for its graceful shutdown. The database does not know of it, so that what it says of wishes
+    /// changes nothing here.
+    pub(super) fn ask_to_leave(&self) {
+        if !self.0.asks_to_leave.swap(true, Ordering::AcqRel) {
+            self.touch();
+        }
     }
 
     pub(super) fn set_paused(&self, paused: bool) {

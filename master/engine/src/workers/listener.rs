@@ -16,12 +16,19 @@ const MAX_CONNECTIONS: usize = 10_000;
 /// A failed accept (out of file descriptors) is not repeated at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Accepts workers until the token is cancelled, then waits for their connections to end.
-pub(crate) async fn listen(listener: TcpListener, acceptor: Arc<dyn WorkerAcceptor>, shutdown: CancellationToken) {
+/// Accepts workers until this master leaves, and serves them until `shutdown`. From when it leaves the port is closed, so
+/// that a balancer that knows nothing of workers finds another master for them.
+pub(crate) async fn listen(
+    listener: TcpListener,
+    acceptor: Arc<dyn WorkerAcceptor>,
+    leaving: CancellationToken,
+    shutdown: CancellationToken,
+) {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            () = leaving.cancelled() => break,
             () = shutdown.cancelled() => break,
         };
         match accepted {
@@ -53,6 +60,7 @@ pub(crate) async fn listen(listener: TcpListener, acceptor: Arc<dyn WorkerAccept
             }
         }
     }
+    drop(listener);
     connections.close();
     connections.wait().await;
 }

@@ -64,9 +64,7 @@ impl WorkerStore {
                 match u.worker_connected(id, session, replacing, info).await? {
                     Connected::HeldBy(held) => Ok(Admitted::HeldBy(held)),
                     Connected::Yes => {
-                        // A worker that was told to leave has left; what comes is a new one.
-                        u.clear_worker_wishes(id).await?;
-                        u.set_worker_graceful(id, false).await?;
+                        u.take_up_worker_wishes(id).await?;
                         let worker = workers::get(u.tx(), id).await?.ok_or(DbError::NotFound("worker"))?;
                         Ok(Admitted::Yes(worker))
                     }
@@ -114,6 +112,22 @@ impl WorkerStore {
 
     pub(super) async fn disconnected(&self, worker: &WorkerHandle) -> Result<(), DbError> {
         self.ended(worker.id(), worker.session()).await
+    }
+
+    /// Notes that a worker has left as it was told to, so that its next start is a new one, open for work.
+    pub(super) async fn left(&self, worker: &WorkerHandle) -> Result<(), DbError> {
+        let id = worker.id();
+        let session = worker.session().to_string();
+        let session = session.as_str();
+        self.data
+            .update(|u| async move {
+                // Only while the session is still the worker's: a later one may have been wished away since.
+                if u.worker_disconnected(id, session).await? {
+                    u.worker_has_left(id).await?;
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// Notes that a session has ended.
