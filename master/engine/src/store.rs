@@ -91,6 +91,12 @@ impl Store {
         ))
     }
 
+    /// Whether there are other active masters. Not if the database does not say.
+    pub(crate) async fn has_others(&self, owner: Owner) -> bool {
+        let pulses = masters::pulses(self.read()).await;
+        pulses.is_ok_and(|pulses| pulses.iter().any(|pulse| pulse.active && pulse.owner != owner))
+    }
+
     pub(crate) async fn acquire_lease(&self, lease: Lease<'_>, owner: Owner) -> Result<bool, DbError> {
         self.data.update_as(owner, |u| async move { u.acquire_lease(lease).await }).await
     }

@@ -1,7 +1,7 @@
 //! Services of which the cluster has one each: schedulers and change sources.
 //!
 //! Each has a lease in the database, taken by the first active master that sees it free, given back when that master
-//! stops, and free again when the epoch that holds it has ended. Whoever holds the lease runs the service; everything
+//! stops or fails again and again, and free again when the epoch that holds it has ended. Whoever holds the lease runs the service; everything
 //! that the service writes locks the lease first, so that a master that lost it can do no harm before it notices.
 
 mod service;
@@ -18,7 +18,7 @@ use buildguild_types::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    change_sources::git::poller::GitPoller,
+    change_sources::git::poller::{GitPoller, PollError},
     parts::Parts,
     schedulers::{SchedulerError, tree::TreeScheduler},
 };
@@ -72,21 +72,26 @@ impl Wanted {
         schedulers.chain(sources).collect()
     }
 
-    /// Runs it under its lease until it is cancelled, again and again if it fails. Returns early if the lease is lost.
-    pub(crate) async fn run(&self, parts: Arc<Parts>, row: Row, owner: Owner, cancel: CancellationToken) {
+    /// Runs it under its lease until it is cancelled, again and again if it fails. Returns early if the lease is lost or is
+    /// to be given up.
+    pub(crate) async fn run(&self, parts: Arc<Parts>, row: Row, owner: Owner, cancel: CancellationToken) -> Outcome {
         let mut pause = FIRST_PAUSE;
         loop {
             let ended = match self.run_once(Arc::clone(&parts), row, owner, &cancel).await {
-                Ok(()) => return,
+                Ok(()) => return Outcome::Done,
                 Err(ended) => ended,
             };
-            if ended.lease_lost {
-                tracing::info!(service = ?self.key(), "lost the lease of {:?}", self.key());
-                return;
+            match ended.then {
+                Then::Again => {}
+                Then::LeaseLost => {
+                    tracing::info!(service = ?self.key(), "lost the lease of {:?}", self.key());
+                    return Outcome::Done;
+                }
+                Then::GiveUp => return Outcome::GivenUp,
             }
             tracing::warn!(service = ?self.key(), error = ended.text, "{:?} failed, starting again", self.key());
             tokio::select! {
-                () = cancel.cancelled() => return,
+                () = cancel.cancelled() => return Outcome::Done,
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(LARGEST_PAUSE),
             }
         }
@@ -122,10 +127,7 @@ impl Wanted {
                 ChangeSourceKind::Git(git) => {
                     let git = git.as_ref().clone();
                     let poller = GitPoller::new(parts, id, owner, config.name.clone(), git);
-                    poller
-                        .run(cancel)
-                        .await
-                        .map_err(|error| Ended { lease_lost: error.is_fatal(), text: error.to_string() })
+                    poller.run(cancel).await.map_err(Ended::from)
                 }
             },
             (Self::Scheduler(_), Row::ChangeSource(_)) | (Self::ChangeSource(_), Row::Scheduler(_)) => Ok(()),
@@ -136,13 +138,43 @@ impl Wanted {
 /// Why a service ended by itself.
 #[derive(Debug)]
 struct Ended {
-    lease_lost: bool,
+    then: Then,
     text: String,
+}
+
+/// What is to be done after that.
+#[derive(Debug)]
+enum Then {
+    Again,
+    LeaseLost,
+    GiveUp,
+}
+
+/// How the run of a service ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was cancelled, or its lease is lost.
+    Done,
+    /// It fails here, and another master is to try.
+    GivenUp,
+}
+
+impl From<PollError> for Ended {
+    fn from(error: PollError) -> Self {
+        let then = if error.is_given_up() {
+            Then::GiveUp
+        } else if error.is_fatal() {
+            Then::LeaseLost
+        } else {
+            Then::Again
+        };
+        Self { then, text: error.to_string() }
+    }
 }
 
 impl From<SchedulerError> for Ended {
     fn from(error: SchedulerError) -> Self {
         let lease_lost = matches!(&error, SchedulerError::Db(error) if error.is_fenced());
-        Self { lease_lost, text: error.to_string() }
+        Self { then: if lease_lost { Then::LeaseLost } else { Then::Again }, text: error.to_string() }
     }
 }

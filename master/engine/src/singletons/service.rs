@@ -3,17 +3,22 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use buildguild_db::{DbError, Owner};
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Key, Row, Wanted};
+use super::{Key, Outcome, Row, Wanted};
 use crate::{
     parts::Parts,
     wake::{Wakeups, Woken},
 };
+
+/// For so long a service that failed here is left to others, if there are any. They take it at their next look; only if
+/// they cannot run it either, and gave it up, too, it is tried here again, so that it is not long without anybody.
+const REST: Duration = Duration::from_secs(2 * 60);
 
 /// The singletons of one replica.
 pub(crate) struct Singletons {
@@ -27,7 +32,7 @@ struct Running {
     row: Row,
     owner: Owner,
     cancel: CancellationToken,
-    task: JoinHandle<()>,
+    task: JoinHandle<Outcome>,
 }
 
 /// The services that run here, and the rows of all that are wanted.
@@ -35,6 +40,8 @@ struct Running {
 struct State {
     running: BTreeMap<Key, Running>,
     rows: BTreeMap<Key, Row>,
+    /// Until when what failed here is left to others.
+    resting: BTreeMap<Key, Instant>,
 }
 
 impl Singletons {
@@ -82,13 +89,19 @@ impl Singletons {
             .collect();
         self.stop(state, &gone).await;
         state.rows.retain(|key, _| wanted.contains_key(key));
+        let now = Instant::now();
+        state.resting.retain(|key, until| *until > now && wanted.contains_key(key));
         let Some(owner) = owner else { return Ok(()) };
         for (key, wanted) in &wanted {
             if !state.rows.contains_key(key) {
                 state.rows.insert(key.clone(), self.row(wanted).await?);
             }
         }
-        let missing: Vec<Key> = wanted.keys().filter(|key| !state.running.contains_key(*key)).cloned().collect();
+        if !state.resting.is_empty() && !self.parts.store.has_others(owner).await {
+            state.resting.clear();
+        }
+        let is_missing = |key: &&Key| !state.running.contains_key(*key) && !state.resting.contains_key(*key);
+        let missing: Vec<Key> = wanted.keys().filter(is_missing).cloned().collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -130,10 +143,15 @@ impl Singletons {
             running.cancel.cancel();
         }
         for (key, running) in stopping {
-            if let Err(error) = running.task.await
-                && error.is_panic()
-            {
-                tracing::error!(service = ?key, "{key:?} panicked");
+            match running.task.await {
+                Ok(Outcome::Done) => {}
+                Ok(Outcome::GivenUp) => {
+                    // They look as often as this one does.
+                    let rest = REST.max(self.parts.rescan_interval.saturating_mul(2));
+                    state.resting.insert(key.clone(), Instant::now() + rest);
+                }
+                Err(error) if error.is_panic() => tracing::error!(service = ?key, "{key:?} panicked"),
+                Err(_) => {}
             }
             if let Err(error) = self.parts.store.release_lease(running.row.lease(), running.owner).await {
                 // It is free as soon as this epoch has ended.

@@ -27,6 +27,9 @@ use crate::{change_sources::revlink::default_revlink, functions::Functions, part
 const GIT_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// How many changes are added in one transaction.
 const BATCH: usize = 200;
+/// So many polls in a row that fail are taken for a trouble of this replica (a full disk, no credentials), which another one
+/// may not have. One or two happen when a server is restarted, and to move costs the other one a fetch of everything.
+const FAILURES_TO_GIVE_UP: u32 = 3;
 
 /// Why a poll failed. The next one tries again.
 #[derive(Debug, thiserror::Error)]
@@ -41,12 +44,27 @@ pub(crate) enum PollError {
     Address,
     #[error("the function for '{argument}' gave {value}, not a text")]
     NotText { argument: &'static str, value: Value },
+    #[error("{FAILURES_TO_GIVE_UP} polls in a row failed")]
+    GivenUp,
 }
 
 impl PollError {
     /// Whether the poller may not go on: its lease is lost.
     pub(crate) fn is_fatal(&self) -> bool {
         matches!(self, Self::Db(error) if error.is_fenced())
+    }
+
+    /// Whether another replica is to try: this one failed again and again.
+    pub(crate) const fn is_given_up(&self) -> bool {
+        matches!(self, Self::GivenUp)
+    }
+
+    /// Whether it may be this replica's trouble. What is wrong with the database or the configuration is so everywhere.
+    const fn may_be_local(&self) -> bool {
+        match self {
+            Self::Git(_) => true,
+            Self::Db(_) | Self::Call(_) | Self::Address | Self::NotText { .. } | Self::GivenUp => false,
+        }
     }
 }
 
@@ -80,13 +98,15 @@ impl GitPoller {
         Self { parts, id, owner, name, config }
     }
 
-    /// Polls until it is cancelled. A poll that fails is reported and does not end the loop.
+    /// Polls until it is cancelled. A poll that fails is reported and does not end the loop, unless several do in a row and
+    /// there are other masters.
     ///
     /// # Errors
-    /// If the lease is lost.
+    /// If the lease is lost, or is to be given up.
     pub(crate) async fn run(&self, cancel: &CancellationToken) -> Result<(), PollError> {
         let interval = Duration::from_secs(self.config.poll_interval_secs);
         let mut memory = Memory::default();
+        let mut failures = 0_u32;
         let mut next = Instant::now() + if self.config.poll_at_launch { Duration::ZERO } else { interval };
         if self.config.poll_interval_secs == 0 && !self.config.poll_at_launch {
             // Only asked for from outside, which change hooks bring.
@@ -106,13 +126,25 @@ impl GitPoller {
             };
             let outcome = if polled.is_ok() { "ok" } else { "failed" };
             self.parts.figures.polls.with_label_values(&[outcome]).inc();
+            if polled.is_ok() {
+                failures = 0;
+            }
             if let Err(error) = polled {
                 memory.seen = None;
                 if error.is_fatal() {
                     return Err(error);
                 }
-                let name = self.name.as_str();
-                tracing::warn!(changesource.name = name, error = describe(&error), "poll of {name} failed");
+                let (name, cause) = (self.name.as_str(), describe(&error));
+                failures = if error.may_be_local() { failures.saturating_add(1) } else { 0 };
+                if failures >= FAILURES_TO_GIVE_UP && self.parts.store.has_others(self.owner).await {
+                    tracing::warn!(
+                        changesource.name = name,
+                        error = cause,
+                        "{failures} polls of {name} in a row failed here; it is left to another master: {cause}"
+                    );
+                    return Err(PollError::GivenUp);
+                }
+                tracing::warn!(changesource.name = name, error = cause, "poll of {name} failed");
             }
             if self.config.poll_interval_secs == 0 {
                 cancel.cancelled().await;

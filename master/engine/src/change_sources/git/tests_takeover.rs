@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use buildguild_db::{changes, test_support::TestDb};
+use buildguild_db::{
+    changes, changesources,
+    leases::{self, Lease},
+    test_support::TestDb,
+};
 use buildguild_types::{farm::FarmConfig, ids::ChangeId};
 use serde_json::json;
 
@@ -73,4 +77,38 @@ async fn no_commit_is_lost_or_doubled_when_the_pollers_master_dies(test: &TestDb
     assert_eq!(all[1].parent_changeids, [change.changeid]);
 }
 
-buildguild_db::on_both_databases!(no_commit_is_lost_or_doubled_when_the_pollers_master_dies);
+async fn a_poller_that_fails_on_its_master_moves_to_another_if_there_is_one(test: &TestDb) {
+    let remote = Remote::new();
+    remote.sh("c a first; git push -q origin main");
+    let a = TestMaster::start(test, "a", polling(&remote)).await;
+    // Nothing can be kept here.
+    std::fs::write(a.parts.basedir.join("gitpoller-work"), "in the way").expect("it is written");
+    run(&a);
+    let failed = || async { (a.parts.figures.polls.with_label_values(&["failed"]).get() > 4).then_some(()) };
+    eventually("it failed more often than it may among others", failed).await;
+    let sources = changesources::list(test.db.read(), None, None).await.expect("the database answers");
+    let lease = Lease::ChangeSource(sources[0].changesourceid);
+    let holder = || async { leases::holder(test.db.read(), lease).await.expect("the database answers") };
+    assert_eq!(holder().await, Some(a.owner), "the only master goes on");
+
+    let b = TestMaster::start(test, "b", polling(&remote)).await;
+    run(&b);
+    eventually("the other one has it", || async { (holder().await == Some(b.owner)).then_some(()) }).await;
+    let key = buildguild_data::StateKey {
+        object: "poller".to_owned(),
+        class_name: "GitPoller".to_owned(),
+        name: "lastRev".to_owned(),
+    };
+    eventually("it polls", || async { b.store.state(&key).await.expect("the database answers") }).await;
+    assert_eq!(holder().await, Some(b.owner), "it keeps it");
+    // Alone again, the first one does not wait.
+    let failures = a.parts.figures.polls.with_label_values(&["failed"]).get();
+    b.die(test).await;
+    let again = || async { (a.parts.figures.polls.with_label_values(&["failed"]).get() > failures).then_some(()) };
+    eventually("it tries again", again).await;
+}
+
+buildguild_db::on_both_databases!(
+    no_commit_is_lost_or_doubled_when_the_pollers_master_dies,
+    a_poller_that_fails_on_its_master_moves_to_another_if_there_is_one,
+);
