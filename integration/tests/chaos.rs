@@ -33,3 +33,8 @@ async fn a_storm_over_masters_that_hear_only_themselves_leaves_no_trace() -> Res
 async fn a_storm_over_masters_and_redis_leaves_no_trace() -> Result<()> {
     short(Broker::Redis).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_over_masters_and_rabbitmq_leaves_no_trace() -> Result<()> {
+    short(Broker::RabbitMq).await
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::farm::following;
@@ -179,9 +180,19 @@ impl Cast {
     }
 
     /// The running broker loses the log that is in force.
-    pub(super) async fn lose_log(&mut self) -> Result<()> {
+    pub(super) fn lose_log(&mut self) -> Result<()> {
         let generation = self.cluster.database.sql("SELECT generation FROM event_log")?;
-        self.cluster.broker.lose_log(generation.trim()).await
+        let runtime = Handle::current();
+        self.work_on_broker(move |broker| {
+            let (generation, mut refused) = (generation.trim(), None);
+            // A RabbitMQ that was just started does not know for some seconds where its streams are.
+            let lost = runtime.block_on(wait_for("the broker loses the log", DEADLINE, async || {
+                refused = broker.lose_log(generation).await.err();
+                Ok(refused.is_none().then_some(()))
+            }));
+            lost.with_context(|| format!("{refused:?}"))
+        });
+        Ok(())
     }
 
     /// A client of a master that answers.

@@ -85,6 +85,11 @@ impl Fault {
         matches!(self, Self::WipeBroker | Self::EmptyBroker)
     }
 
+    /// Whether the broker is away meanwhile.
+    pub fn ends_broker(self) -> bool {
+        matches!(self, Self::CrashBroker | Self::EmptyBroker)
+    }
+
     /// Whom it hits.
     pub fn target(self) -> Target {
         match self {
@@ -139,7 +144,7 @@ impl Fault {
                 });
                 Ok(())
             }
-            Self::WipeBroker => cast.lose_log().await,
+            Self::WipeBroker => cast.lose_log(),
         }
     }
 
@@ -151,7 +156,7 @@ impl Fault {
         match self {
             // What a service manager waits before it kills.
             Self::Restart(index) => Ok(overdue > Duration::from_secs(20) || cast.master(index)?.has_ended()?),
-            Self::CrashBroker | Self::EmptyBroker => Ok(cast.is_broker_back()),
+            Self::CrashBroker | Self::EmptyBroker | Self::WipeBroker => Ok(cast.is_broker_back()),
             _ => Ok(true),
         }
     }
@@ -181,8 +186,7 @@ impl Fault {
             }
             Self::KillWorker(index) => cast.workers.get_mut(index).context("a worker")?.start(),
             Self::CrashDatabase => cast.cluster.database.own().context("a server of its own")?.restart(),
-            Self::CrashBroker | Self::EmptyBroker => cast.take_broker_back().await,
-            Self::WipeBroker => Ok(()),
+            Self::CrashBroker | Self::EmptyBroker | Self::WipeBroker => cast.take_broker_back().await,
         }
     }
 }

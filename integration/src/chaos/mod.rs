@@ -79,6 +79,9 @@ pub async fn chaos(run: Run, calm: &Outcome) -> Result<Report> {
     };
     // Now, because the end of the cast looks through the masters' logs, and panics at an error that nobody expects.
     eprintln!("{report}");
+    if let Err(error) = &outcome {
+        eprintln!("{error:#}");
+    }
     outcome.with_context(|| format!("{report}"))?;
     Ok(report)
 }

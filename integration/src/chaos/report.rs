@@ -60,11 +60,11 @@ impl Report {
         self.built = Some(at);
     }
 
-    /// When the broker lost the log, in seconds since 1970: from, until it could be used again.
-    pub(super) fn wipes(&self) -> Vec<(i64, i64)> {
+    /// When there were faults of some kinds, in seconds since 1970: from, until.
+    pub(super) fn times(&self, kinds: impl Fn(Fault) -> bool) -> Vec<(i64, i64)> {
         let at = |since: Duration| seconds(self.began + since);
-        let wipes = self.faults.iter().filter(|committed| committed.fault.is_wipe());
-        wipes.map(|wipe| (at(wipe.from), at(wipe.until.unwrap_or(wipe.from)))).collect()
+        let faults = self.faults.iter().filter(|committed| kinds(committed.fault));
+        faults.map(|fault| (at(fault.from), at(fault.until.unwrap_or(fault.from)))).collect()
     }
 
     pub(super) fn outcome(&mut self, outcome: &Outcome) {
