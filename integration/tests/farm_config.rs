@@ -54,6 +54,11 @@ fn a_config_that_allocates_without_bound_fails_and_says_so() -> Result<()> {
     Ok(())
 }
 
+/// Whether there is a warning, other than that this version does not run a scheduler yet.
+fn warns(said: &str) -> bool {
+    said.lines().any(|line| line.contains("warning:") && !line.contains("starts no builds in this version"))
+}
+
 #[test]
 fn a_realistic_config_loads_in_buildbot_and_here() -> Result<()> {
     let directory = tempfile::tempdir()?;
@@ -63,7 +68,7 @@ fn a_realistic_config_loads_in_buildbot_and_here() -> Result<()> {
     ensure!(output.status.success(), "Buildbot: {}", text(&output));
     let output = ours(&config)?;
     ensure!(output.status.success(), "Buildguild: {}", text(&output));
-    ensure!(!text(&output).contains("warning"), "without a warning: {}", text(&output));
+    ensure!(!warns(&text(&output)), "without a warning: {}", text(&output));
     Ok(())
 }
 
@@ -99,8 +104,8 @@ fn buildbot_says_the_same_to_small_configs() -> Result<()> {
         let output = ours(&config)?;
         let said = text(&output);
         let expected = match verdict {
-            Verdict::Good => output.status.success() && !said.contains("warning:"),
-            Verdict::Warned => output.status.success() && said.contains("warning:"),
+            Verdict::Good => output.status.success() && !warns(&said),
+            Verdict::Warned => output.status.success() && warns(&said),
             Verdict::Bad | Verdict::Stricter => output.status.code() == Some(1) && said.contains("error:"),
         };
         if !expected {

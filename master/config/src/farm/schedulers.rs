@@ -41,6 +41,10 @@ impl Lower<'_> {
     }
 
     fn scheduler_kind(&self, o: &ObjectNode) -> Option<SchedulerKind> {
+        if matches!(o.class.name, "Triggerable" | "Dependent" | "Periodic" | "Nightly") {
+            let message = format!("schedulers.{} is checked, but starts no builds in this version", o.class.name);
+            self.report.argument_warning(o, "", message, None);
+        }
         Some(match o.class.name {
             "SingleBranchScheduler" | "Scheduler" => {
                 if o.arg("change_filter").is_none() && !o.is_given("branch") && o.arg("branches").is_none() {
