@@ -21,5 +21,5 @@ pub use self::{
         TopicFilter, TopicFilterError,
     },
     log::{BrokerError, EventLog, Received, SubscribeError, Subscription},
-    open::{BrokerOptions, Forwarded, OpenError, Outside, open, outside},
+    open::{BrokerOptions, Forwarded, MEMORY, OpenError, Outside, kind, open, outside},
 };

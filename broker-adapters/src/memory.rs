@@ -29,6 +29,7 @@ pub struct MemoryLog {
 struct Shared {
     generation: Arc<str>,
     capacity: usize,
+    capacity_bytes: usize,
     ring: Mutex<Ring>,
     /// The position of the newest event; readers wait on it.
     newest: watch::Sender<u64>,
@@ -38,10 +39,24 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Ring {
     events: VecDeque<Arc<Event>>,
+    /// Of their bodies, which are nearly all of it.
+    bytes: usize,
     dropped: u64,
 }
 
 impl Ring {
+    fn push(&mut self, event: Event) {
+        self.bytes += event.body.get().len();
+        self.events.push_back(Arc::new(event));
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(oldest) = self.events.pop_front() {
+            self.bytes -= oldest.body.get().len();
+            self.dropped += 1;
+        }
+    }
+
     fn newest(&self) -> u64 {
         self.dropped + self.events.len() as u64
     }
@@ -51,10 +66,17 @@ impl MemoryLog {
     /// A log that retains the last `capacity` events (at least one).
     #[must_use]
     pub fn new(capacity: usize) -> Self {
+        Self::bounded(capacity, usize::MAX)
+    }
+
+    /// A log that retains the last `capacity` events, and fewer if they are larger than `bytes` together (at least one).
+    #[must_use]
+    pub fn bounded(capacity: usize, bytes: usize) -> Self {
         Self {
             shared: Arc::new(Shared {
                 generation: Uuid::now_v7().simple().to_string().into(),
                 capacity: capacity.max(1),
+                capacity_bytes: bytes,
                 ring: Mutex::default(),
                 newest: watch::Sender::new(0),
             }),
@@ -97,11 +119,12 @@ impl EventLog for MemoryLog {
         let newest = {
             let mut ring = self.shared.ring();
             for event in batch {
-                if ring.events.len() == self.shared.capacity {
-                    ring.events.pop_front();
-                    ring.dropped += 1;
+                ring.push(event);
+                while ring.events.len() > self.shared.capacity
+                    || (ring.bytes > self.shared.capacity_bytes && ring.events.len() > 1)
+                {
+                    ring.drop_oldest();
                 }
-                ring.events.push_back(Arc::new(event));
             }
             ring.newest()
         };

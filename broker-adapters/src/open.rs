@@ -62,6 +62,19 @@ const SCHEMES: &[&str] = &[
     "amqps",
 ];
 
+/// The kind of the broker in a master's memory, see [`kind`].
+pub const MEMORY: &str = "memory";
+
+/// The kind of broker that a URL names: masters of one cluster have to agree on it.
+#[must_use]
+pub fn kind(options: &BrokerOptions) -> &'static str {
+    match options.url.split(':').next().unwrap_or_default() {
+        "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" => "Redis",
+        "amqp" | "amqps" => "RabbitMQ",
+        _ => MEMORY,
+    }
+}
+
 /// Opens the event log that a URL names. It connects when it is first used, and again whenever it has to.
 ///
 /// # Errors
@@ -69,7 +82,10 @@ const SCHEMES: &[&str] = &[
 pub fn open(options: &BrokerOptions, generations: Arc<dyn Generations>) -> Result<Arc<dyn EventLog>, OpenError> {
     let scheme = options.url.split(':').next().unwrap_or_default();
     match scheme {
-        "memory" => Ok(Arc::new(MemoryLog::new(options.retained_events))),
+        "memory" => {
+            let bytes = usize::try_from(options.retained_bytes).unwrap_or(usize::MAX);
+            Ok(Arc::new(MemoryLog::bounded(options.retained_events, bytes)))
+        }
         #[cfg(feature = "redis")]
         "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" => {
             Ok(Arc::new(crate::redis::RedisLog::new(options, generations)?))

@@ -7,6 +7,7 @@ mod m0003_event_streams;
 mod m0004_locks;
 mod m0005_cluster;
 mod m0006_statistics;
+mod m0007_agreement;
 mod state;
 
 pub use sea_orm_migration::sea_orm;
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_locks::Migration),
             Box::new(m0005_cluster::Migration),
             Box::new(m0006_statistics::Migration),
+            Box::new(m0007_agreement::Migration),
         ]
     }
 }

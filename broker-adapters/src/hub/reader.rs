@@ -54,7 +54,11 @@ async fn read(log: Arc<dyn EventLog>, first: Result<Subscription, SubscribeError
                 has_place = false;
             }
             Err(SubscribeError::Unavailable(error)) => {
-                tracing::warn!(error = %error, retry_in = ?pause, "could not reach the event log");
+                tracing::warn!(
+                    error = &*error as &dyn std::error::Error,
+                    retry_in = ?pause,
+                    "could not reach the event log in the broker"
+                );
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE.1);
             }

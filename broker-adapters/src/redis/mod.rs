@@ -44,6 +44,7 @@ struct Shared {
     connector: Connector,
     generations: Arc<dyn Generations>,
     retained: usize,
+    retained_bytes: u64,
     /// The generation that this replica believes to be in force.
     known: watch::Sender<Option<Arc<str>>>,
     publisher: Mutex<Publisher>,
@@ -55,6 +56,8 @@ struct Publisher {
     connection: Option<MultiplexedConnection>,
     /// Where the last event that was confirmed to us stands.
     last: Option<Cursor>,
+    /// The mean size of the last some hundred events.
+    event_bytes: f64,
 }
 
 /// What goes wrong between us and the server.
@@ -129,6 +132,17 @@ async fn bounds(connection: &mut MultiplexedConnection, key: &str) -> Result<Opt
     }
 }
 
+/// How many events of a mean size fit, at least one.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a rough number; what is too large becomes the largest"
+)]
+fn fitting(bytes: u64, event_bytes: f64) -> usize {
+    ((bytes as f64 / event_bytes.max(1.0)) as usize).max(1)
+}
+
 impl RedisLog {
     pub(crate) fn new(options: &BrokerOptions, generations: Arc<dyn Generations>) -> Result<Self, OpenError> {
         Ok(Self {
@@ -136,6 +150,7 @@ impl RedisLog {
                 connector: Connector::new(options)?,
                 generations,
                 retained: options.retained_events.max(1),
+                retained_bytes: options.retained_bytes,
                 known: watch::Sender::new(None),
                 publisher: Mutex::default(),
                 furthest: Furthest::default(),
@@ -210,7 +225,11 @@ impl Shared {
     async fn publish(&self, batch: &[Event]) -> Result<Cursor, Trouble> {
         let texts = batch.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
         let mut publisher = self.publisher.lock().await;
-        let Publisher { connection, last } = &mut *publisher;
+        let Publisher { connection, last, event_bytes } = &mut *publisher;
+        for text in &texts {
+            *event_bytes += (f64::from(u32::try_from(text.len()).unwrap_or(u32::MAX)) - *event_bytes) / 256.0;
+        }
+        let retained = self.retained.min(fitting(self.retained_bytes, *event_bytes));
         let mut own = match connection.take() {
             Some(own) => own,
             None => {
@@ -229,7 +248,7 @@ impl Shared {
             let key = stream_key(&generation);
             let mut pipe = redis::pipe();
             for text in &texts {
-                let add = pipe.cmd("XADD").arg(&key).arg("NOMKSTREAM").arg("MAXLEN").arg("~").arg(self.retained);
+                let add = pipe.cmd("XADD").arg(&key).arg("NOMKSTREAM").arg("MAXLEN").arg("~").arg(retained);
                 add.arg("*").arg(EVENT_FIELD).arg(text);
             }
             let ids: Vec<Option<String>> = in_time(pipe.query_async(&mut own)).await?;

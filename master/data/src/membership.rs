@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::relay::RelayBell;
 
-/// The timing of a cluster. All masters of a cluster should have the same.
+/// The timing of a cluster. Where masters differ, whoever is watched is given the longer of the two times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// How often a master advances its counter.
@@ -42,8 +42,21 @@ impl Timing {
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// Another process lives under this name.
-    #[error("another process runs as master {0:?}: it checked in while this one was starting")]
+    #[error("another process runs as master {0:?}: it checks in while this one waits to join")]
     NameInUse(String),
+    /// A living master hears of the others through another kind of broker: each of the two would hear half of the events.
+    #[error(
+        "master {name:?} has a broker of the kind {theirs:?}, this one {ours:?}: all masters of a cluster need the same \
+         broker.url; to change it, stop them all"
+    )]
+    OtherBroker {
+        /// The master.
+        name: String,
+        /// Its kind of broker.
+        theirs: String,
+        /// This process's.
+        ours: String,
+    },
     /// The database failed.
     #[error("join the cluster")]
     Database(#[from] DbError),
@@ -54,6 +67,8 @@ pub enum JoinError {
 pub struct Membership {
     db: Db,
     name: String,
+    /// This process, in all its epochs.
+    instance: String,
     timing: Timing,
     bell: RelayBell,
     owner: watch::Sender<Option<Owner>>,
@@ -68,6 +83,7 @@ pub struct Membership {
 struct About {
     config_hash: Option<String>,
     version: Option<String>,
+    broker: Option<String>,
     /// The events that waited when they were last counted: transactions, and the time of the oldest.
     backlog: (i64, Option<Timestamp>),
 }
@@ -89,8 +105,9 @@ impl Membership {
     pub async fn join(db: Db, name: &str, timing: Timing, bell: RelayBell) -> Result<Self, JoinError> {
         let (owner, _) = watch::channel(None);
         let (about, left) = (Mutex::default(), CancellationToken::new());
-        let membership = Self { db, name: name.to_owned(), timing, bell, owner, about, left };
-        membership.join_again(true).await?;
+        let (name, instance) = (name.to_owned(), Instance::current().to_string());
+        let membership = Self { db, name, instance, timing, bell, owner, about, left };
+        membership.register().await?;
         Ok(membership)
     }
 
@@ -109,6 +126,11 @@ impl Membership {
         self.about().config_hash = Some(hash.to_owned());
     }
 
+    /// Says through which kind of broker it hears of the others; told with the next check-in.
+    pub fn tell_broker(&self, kind: &str) {
+        self.about().broker = Some(kind.to_owned());
+    }
+
     /// How many transactions of this process had events that waited to be published, when they were last counted, and since
     /// when the oldest of them did.
     pub fn backlog(&self) -> (i64, Option<Timestamp>) {
@@ -119,15 +141,15 @@ impl Membership {
         self.about.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers under a new epoch. `others_may_live` is false for a process that succeeds itself.
-    async fn join_again(&self, others_may_live: bool) -> Result<(), JoinError> {
+    /// Registers under a new epoch. This process succeeds itself at once. Another that has its name may live, also when this
+    /// one was there before: it was paused, and replaced meanwhile.
+    async fn register(&self) -> Result<(), JoinError> {
         let (id, before) = self.look().await?;
         let before = match before {
-            Some(pulse) if pulse.active && others_may_live => self.wait_until_dead(id, pulse).await?,
+            Some(pulse) if pulse.active && pulse.instance != self.instance => self.wait_until_dead(id, pulse).await?,
             other => other,
         };
-        let instance = Instance::current().to_string();
-        let name = self.name.clone();
+        let (instance, name) = (self.instance.clone(), self.name.clone());
         let joined = self
             .db
             .write(|tx| {
@@ -173,8 +195,11 @@ impl Membership {
         tracing::info!("{} was active under another process; watching whether that lives", self.name);
         let mut since = Instant::now();
         let mut first = true;
-        while since.elapsed() < self.timing.expire_after {
+        while since.elapsed() < self.patience(&pulse) {
             tokio::time::sleep(self.timing.check_in_interval.min(Duration::from_secs(1))).await;
+            if Instance::parse(&pulse.instance).is_some_and(|instance| instance.is_gone()) {
+                return Ok(Some(pulse));
+            }
             let now = masters::pulses(self.db.read()).await?.into_iter().find(|pulse| pulse.owner.master_id == id);
             match now {
                 Some(now) if now.active && now == pulse => {}
@@ -191,13 +216,26 @@ impl Membership {
         Ok(Some(pulse))
     }
 
+    /// For how long the counter of a master has to stand still before this process takes it for dead.
+    fn patience(&self, pulse: &Pulse) -> Duration {
+        pulse.expire_after.unwrap_or_default().max(self.timing.expire_after)
+    }
+
     /// Checks in, watches the others, fences and rejoins, until `stop` or [`Membership::leave`]. `expired` is called after
     /// another master was declared dead: housekeeping is due.
     ///
     /// When this process is fenced, [`Membership::owner`] says `None` until it has joined again.
-    pub async fn run(&self, stop: CancellationToken, expired: impl Fn() + Send) {
-        let living = async { tokio::join!(self.live(&stop, expired), self.count(&stop)) };
-        let _: Option<((), ())> = self.left.run_until_cancelled(living).await;
+    ///
+    /// # Errors
+    /// [`JoinError::NameInUse`] if this process was replaced while it could not check in: it has no place any more.
+    pub async fn run(&self, stop: CancellationToken, expired: impl Fn() + Send) -> Result<(), JoinError> {
+        let living = async {
+            tokio::select! {
+                lived = self.live(&stop, expired) => lived,
+                () = self.count(&stop) => Ok(()),
+            }
+        };
+        self.left.run_until_cancelled(living).await.unwrap_or(Ok(()))
     }
 
     /// Counts the events that wait, for the next check-in to tell, until `stop`. Apart from the check-ins: a table that is
@@ -219,7 +257,7 @@ impl Membership {
         let _: Option<()> = stop.run_until_cancelled(counting).await;
     }
 
-    async fn live(&self, stop: &CancellationToken, expired: impl Fn() + Send) {
+    async fn live(&self, stop: &CancellationToken, expired: impl Fn() + Send) -> Result<(), JoinError> {
         let mut last_success = Instant::now();
         let mut others: HashMap<MasterId, Seen> = HashMap::new();
         let mut ticks = tokio::time::interval(self.timing.check_in_interval);
@@ -227,7 +265,7 @@ impl Membership {
         loop {
             let fence_at = last_success + self.timing.fence_after();
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep_until(fence_at.into()), if self.is_active() => {
                     self.fence("no check-in succeeded for too long");
                     continue;
@@ -240,7 +278,7 @@ impl Membership {
             let allowed = self.timing.check_in_interval.max(Duration::from_secs(1));
             let began = Instant::now();
             let contact = tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return Ok(()),
                 contact = tokio::time::timeout(allowed, self.check_in()) => contact,
             };
             match contact {
@@ -257,8 +295,10 @@ impl Membership {
                 Ok(Err(DbError::EpochEnded)) => {
                     self.fence("this master was declared dead");
                     others.clear();
-                    match self.join_again(false).await {
+                    let Some(joined) = stop.run_until_cancelled(self.register()).await else { return Ok(()) };
+                    match joined {
                         Ok(()) => last_success = Instant::now(),
+                        Err(error @ JoinError::NameInUse(_)) => return Err(error),
                         Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cannot join again yet"),
                     }
                 }
@@ -272,7 +312,7 @@ impl Membership {
     /// none: if the look that was due then failed, the next check-in looks again.
     fn next_expiry(&self, others: &HashMap<MasterId, Seen>) -> Option<Instant> {
         let now = Instant::now();
-        others.values().map(|seen| seen.since + self.timing.expire_after).filter(|due| *due > now).min()
+        others.values().map(|seen| seen.since + self.patience(&seen.pulse)).filter(|due| *due > now).min()
     }
 
     fn is_active(&self) -> bool {
@@ -289,8 +329,9 @@ impl Membership {
     /// has given up what it held.
     async fn check_in(&self) -> Result<Vec<Pulse>, DbError> {
         let Some(owner) = *self.owner.borrow() else { return Err(DbError::EpochEnded) };
-        let About { config_hash, version, backlog: (outbox_depth, outbox_since) } = self.about().clone();
-        let report = Report { config_hash, version, outbox_depth, outbox_since };
+        let About { config_hash, version, broker, backlog: (outbox_depth, outbox_since) } = self.about().clone();
+        let expire_after = Some(self.timing.expire_after);
+        let report = Report { config_hash, version, outbox_depth, outbox_since, expire_after, broker };
         self.db
             .write(|tx| {
                 let report = report.clone();
@@ -313,7 +354,7 @@ impl Membership {
             let seen = others.entry(id).or_insert_with(|| Seen { pulse: pulse.clone(), since: Instant::now() });
             if seen.pulse != pulse {
                 *seen = Seen { pulse, since: Instant::now() };
-            } else if seen.since.elapsed() >= self.timing.expire_after {
+            } else if seen.since.elapsed() >= self.patience(&pulse) {
                 match self.declare_dead(me, pulse.clone()).await {
                     Ok(true) => {
                         tracing::warn!(master.id = %id, "declared {} dead: it no longer checks in", pulse.name);
@@ -361,6 +402,35 @@ impl Membership {
                 Ok(())
             })
             .await
+    }
+}
+
+/// Makes sure that no living master hears of the others through another kind of broker than `kind`. Those of which it is
+/// not known whether they live are watched.
+///
+/// # Errors
+/// [`JoinError::OtherBroker`], or what the database reported.
+pub async fn check_broker(db: &Db, name: &str, kind: &str, timing: Timing) -> Result<(), JoinError> {
+    let began = Instant::now();
+    let mut seen: HashMap<Owner, i64> = HashMap::new();
+    loop {
+        let pulses = masters::pulses(db.read()).await?;
+        let differs = |pulse: &Pulse| pulse.broker.as_deref().is_some_and(|broker| broker != kind);
+        let mut unknown = false;
+        for pulse in pulses.into_iter().filter(|pulse| pulse.active && pulse.name != name && differs(pulse)) {
+            let checkins = *seen.entry(pulse.owner).or_insert(pulse.checkins);
+            // One advance may have been under way when its process died; a second one is life.
+            if pulse.checkins > checkins + 1 {
+                let (theirs, ours) = (pulse.broker.unwrap_or_default(), kind.to_owned());
+                return Err(JoinError::OtherBroker { name: pulse.name, theirs, ours });
+            }
+            let is_gone = Instance::parse(&pulse.instance).is_some_and(|instance| instance.is_gone());
+            unknown |= !is_gone && began.elapsed() < pulse.expire_after.unwrap_or_default().max(timing.expire_after);
+        }
+        if !unknown {
+            return Ok(());
+        }
+        tokio::time::sleep(timing.check_in_interval.min(Duration::from_secs(1))).await;
     }
 }
 
@@ -426,10 +496,14 @@ fn scope() -> String {
     }
 }
 
-/// Field 22 of `/proc/<pid>/stat`; the command in field 2 may hold spaces, so the count starts behind it.
+/// Field 22 of `/proc/<pid>/stat`; the command in field 2 may hold spaces, so the count starts behind it. Nothing for a
+/// process that has ended and whose parent has not looked yet.
 fn started(pid: u32) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, behind) = stat.rsplit_once(')')?;
+    if behind.trim_start().starts_with(['Z', 'X']) {
+        return None;
+    }
     behind.split_whitespace().nth(19).map(str::to_owned)
 }
 

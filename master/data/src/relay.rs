@@ -303,7 +303,10 @@ impl Relay {
                 }
                 Err(error) if error.is_transient() => {
                     self.shared.failures.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(%error, "failed to publish events; it is tried again");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "failed to publish events to the broker; it is tried again"
+                    );
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(Duration::from_secs(5));
                 }

@@ -4,6 +4,8 @@
 //! counter; the others declare it dead when they have seen that counter stand still for long enough. Registering and
 //! deactivating lock the row `FOR UPDATE`, which waits for every transaction that holds the epoch (see [`crate::claims`]).
 
+use std::time::Duration;
+
 use buildguild_types::ids::MasterId;
 use buildguild_types::resources::Master;
 use buildguild_types::time::Timestamp;
@@ -37,7 +39,14 @@ pub struct Pulse {
     pub checkins: i64,
     /// What the process said of itself when it registered.
     pub instance: String,
+    /// For how long its counter has to stand still, at least, before it may be declared dead, if it has told.
+    pub expire_after: Option<Duration>,
+    /// The kind of broker through which it hears of the others, if it has told.
+    pub broker: Option<String>,
 }
+
+/// The columns of a [`Pulse`].
+const PULSE: &str = "id, name, epoch, active, checkins, instance, expire_after_ms, broker";
 
 fn pulse(row: &QueryResult) -> Result<Pulse, DbError> {
     Ok(Pulse {
@@ -46,6 +55,10 @@ fn pulse(row: &QueryResult) -> Result<Pulse, DbError> {
         active: column(row, "active")?,
         checkins: column(row, "checkins")?,
         instance: column::<Option<String>>(row, "instance")?.unwrap_or_default(),
+        expire_after: column::<Option<i64>>(row, "expire_after_ms")?
+            .and_then(|millis| u64::try_from(millis).ok())
+            .map(Duration::from_millis),
+        broker: column(row, "broker")?,
     })
 }
 
@@ -75,10 +88,7 @@ pub async fn find_id(tx: &Tx, name: &str) -> Result<MasterId, DbError> {
 /// [`DbError::AlreadyClaimed`] if the master is active and not as `over` says.
 pub async fn register(tx: &Tx, master: MasterId, instance: &str, over: Option<&Pulse>) -> Result<Owner, DbError> {
     let backend = tx.get_database_backend();
-    let sql = format!(
-        "SELECT id, name, epoch, active, checkins, instance FROM masters WHERE id = $1{}",
-        exclusive(backend, "masters")
-    );
+    let sql = format!("SELECT {PULSE} FROM masters WHERE id = $1{}", exclusive(backend, "masters"));
     let row = fetch_one(tx, sql, params![master]).await?.ok_or(DbError::NotFound("master"))?;
     let now = pulse(&row)?;
     if now.active && over != Some(&now) {
@@ -89,7 +99,7 @@ pub async fn register(tx: &Tx, master: MasterId, instance: &str, over: Option<&P
     execute(tx, "DELETE FROM wishes WHERE kind = 'master.drain' AND target = $1", params![master]).await?;
     let sql = format!(
         "UPDATE masters SET epoch = $2, instance = $3, active = TRUE, checkins = 0, last_active = {}, config_hash = NULL,
-                version = NULL, outbox_depth = 0, outbox_since = NULL
+                version = NULL, outbox_depth = 0, outbox_since = NULL, expire_after_ms = NULL, broker = NULL
          WHERE id = $1",
         now_sql(backend)
     );
@@ -108,6 +118,10 @@ pub struct Report {
     pub outbox_depth: i64,
     /// The time of the oldest of these events.
     pub outbox_since: Option<Timestamp>,
+    /// For how long its counter has to stand still, at least, before it may be declared dead.
+    pub expire_after: Option<Duration>,
+    /// The kind of broker through which it hears of the others.
+    pub broker: Option<String>,
 }
 
 /// Advances the counter of a living process and tells of it.
@@ -117,7 +131,7 @@ pub struct Report {
 pub async fn report(tx: &Tx, owner: Owner, report: &Report) -> Result<(), DbError> {
     let sql = format!(
         "UPDATE masters SET checkins = checkins + 1, last_active = {}, config_hash = $3, version = $4, outbox_depth = $5,
-                outbox_since = $6
+                outbox_since = $6, expire_after_ms = $7, broker = $8
          WHERE id = $1 AND epoch = $2 AND active",
         now_sql(tx.get_database_backend())
     );
@@ -127,7 +141,9 @@ pub async fn report(tx: &Tx, owner: Owner, report: &Report) -> Result<(), DbErro
         report.config_hash.as_deref(),
         report.version.as_deref(),
         report.outbox_depth,
-        report.outbox_since
+        report.outbox_since,
+        report.expire_after.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX)),
+        report.broker.as_deref()
     ];
     match execute(tx, sql, values).await? {
         0 => Err(DbError::EpochEnded),
@@ -149,11 +165,8 @@ pub async fn configs_in_force(connection: &impl ConnectionTrait) -> Result<Vec<S
 /// # Errors
 /// What the database reported.
 pub async fn pulses(connection: &impl ConnectionTrait) -> Result<Vec<Pulse>, DbError> {
-    fetch_all(connection, "SELECT id, name, epoch, active, checkins, instance FROM masters ORDER BY id", vec![])
-        .await?
-        .iter()
-        .map(pulse)
-        .collect()
+    let sql = format!("SELECT {PULSE} FROM masters ORDER BY id");
+    fetch_all(connection, sql, vec![]).await?.iter().map(pulse).collect()
 }
 
 /// Ends an epoch: the process's own, or that of one that was seen dead, if its row is still as `seen`.
@@ -163,7 +176,7 @@ pub async fn pulses(connection: &impl ConnectionTrait) -> Result<Vec<Pulse>, DbE
 /// What the database reported.
 pub async fn deactivate(tx: &Tx, owner: Owner, seen: Option<&Pulse>) -> Result<Option<Master>, DbError> {
     let sql = format!(
-        "SELECT id, name, epoch, active, checkins, instance FROM masters WHERE id = $1 AND epoch = $2 AND active{}",
+        "SELECT {PULSE} FROM masters WHERE id = $1 AND epoch = $2 AND active{}",
         exclusive(tx.get_database_backend(), "masters")
     );
     let Some(row) = fetch_one(tx, sql, params![owner.master_id, owner.epoch]).await? else {

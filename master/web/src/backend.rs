@@ -22,8 +22,13 @@ pub trait Backend: Send + Sync + 'static {
     /// Carries out a control call that was allowed, and returns its JSON-RPC result.
     async fn control(&self, call: ControlCall) -> Result<Value, ControlError>;
 
+    /// Whether a load balancer should send clients here.
+    fn is_in_service(&self) -> bool {
+        true
+    }
+
     /// Whether the database answers, for the readiness check.
-    async fn is_ready(&self) -> bool;
+    async fn has_database(&self) -> bool;
 }
 
 /// The answer to a read.

@@ -20,7 +20,8 @@ pub trait ControlCalls: Send + Sync + 'static {
     /// Carries out a call that was allowed, and returns its JSON-RPC result.
     async fn call(&self, call: ControlCall) -> Result<Value, ControlError>;
 
-    /// Whether a load balancer should send clients here: the farm config is in force, and the master is not about to end.
+    /// Whether a load balancer should send clients here: the farm config is in force, the master may write to the database,
+    /// and it is not about to end.
     fn is_in_service(&self) -> bool {
         true
     }
@@ -78,10 +79,11 @@ impl Backend for DataBackend {
         self.control.call(call).await
     }
 
-    async fn is_ready(&self) -> bool {
-        if !self.control.is_in_service() {
-            return false;
-        }
+    fn is_in_service(&self) -> bool {
+        self.control.is_in_service()
+    }
+
+    async fn has_database(&self) -> bool {
         let spec = ResultSpec { limit: Some(1), ..ResultSpec::default() };
         let asked = tokio::time::timeout(READY_TIMEOUT, self.reader.get(&["masters"], &spec)).await;
         matches!(asked, Ok(Ok(_)))

@@ -48,7 +48,7 @@ pub(super) const KEYS: &[Key] = &[
     key("broker.url_file", "", "file that holds broker.url"),
     key("broker.ca_file", "", "certificates that the broker's may come from, in PEM; the system's if not set"),
     key("broker.retained_events", "65536", "events kept for readers that were away (memory, Redis)"),
-    key("broker.retained_mb", "256", "MiB of events kept for readers that were away (RabbitMQ)"),
+    key("broker.retained_mb", "256", "MiB of events kept for readers that were away, at most (Redis: about)"),
     key("web.listen", "", "address of the web server; c['www']['port'] of the farm config if not set"),
     key("web.static_dir", "", "directory of a user interface to serve instead of the built-in page"),
     key("web.max_request_mb", "8", "the largest body of a request, in MiB"),

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use buildguild_data::membership::{JoinError, Membership, Timing};
+use buildguild_data::membership::{JoinError, Membership, Timing, check_broker};
 use buildguild_data::relay::RelayBell;
+use buildguild_db::Owner;
+use buildguild_db::masters::{self, Report};
 use buildguild_db::test_support::TestDb;
-use buildguild_db::{Owner, masters};
 use futures::future::join_all;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +23,7 @@ struct Process {
     membership: Arc<Membership>,
     expired: Arc<Notify>,
     stop: CancellationToken,
+    task: JoinHandle<Result<(), JoinError>>,
 }
 
 impl Drop for Process {
@@ -38,8 +41,8 @@ impl Process {
         let membership = Arc::new(Membership::join(test.db.clone(), name, timing, RelayBell::default()).await?);
         let (expired, stop) = (Arc::new(Notify::new()), CancellationToken::new());
         let (member, notify, token) = (Arc::clone(&membership), Arc::clone(&expired), stop.clone());
-        tokio::spawn(async move { member.run(token, move || notify.notify_one()).await });
-        Ok(Self { membership, expired, stop })
+        let task = tokio::spawn(async move { member.run(token, move || notify.notify_one()).await });
+        Ok(Self { membership, expired, stop, task })
     }
 
     fn owner(&self) -> watch::Receiver<Option<Owner>> {
@@ -96,6 +99,62 @@ async fn a_process_that_was_declared_dead_stops_its_work_and_joins_again(test: &
     assert!(is_active(test, again).await);
 }
 
+async fn a_process_that_was_replaced_while_it_was_paused_leaves_its_name_to_the_other(test: &TestDb) {
+    let mut first = Process::start(test, "one").await.unwrap();
+    let owner = first.owner().borrow().unwrap();
+    let replaced = test.db.write(|tx| async move {
+        masters::deactivate(&tx, owner, None).await?;
+        masters::register(&tx, owner.master_id, "another", None).await
+    });
+    let other = replaced.await.unwrap();
+    let lives = async {
+        loop {
+            let told = test.db.write(|tx| async move { masters::report(&tx, other, &Report::default()).await });
+            told.await.expect("it keeps its name");
+            tokio::time::sleep(TIMING.check_in_interval).await; // checks in
+        }
+    };
+    let ended = tokio::select! {
+        ended = timeout(SOON, &mut first.task) => ended.unwrap().unwrap(),
+        () = lives => unreachable!("it checks in for ever"),
+    };
+    assert!(matches!(ended, Err(JoinError::NameInUse(_))), "{ended:?}");
+    assert!(is_active(test, other).await);
+}
+
+async fn masters_that_differ_in_their_expiry_leave_each_other_alive(test: &TestDb) {
+    let slow = Timing { check_in_interval: Duration::from_millis(800), expire_after: Duration::from_secs(3) };
+    let quick = Timing { check_in_interval: Duration::from_millis(50), expire_after: Duration::from_millis(300) };
+    let slow = Process::start_with(test, "slow", slow).await.unwrap();
+    timeout(SOON, async {
+        while masters::pulses(test.db.read()).await.unwrap()[0].expire_after.is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    let quick = Process::start_with(test, "quick", quick).await.unwrap();
+    both_live_on(test, [&slow, &quick].map(|process| process.owner().borrow().unwrap())).await;
+}
+
+async fn a_master_with_another_kind_of_broker_is_refused_while_the_others_live(test: &TestDb) {
+    let first = Process::start(test, "one").await.unwrap();
+    first.membership.tell_broker("Redis");
+    timeout(SOON, async {
+        while masters::pulses(test.db.read()).await.unwrap()[0].broker.is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    check_broker(&test.db, "two", "Redis", TIMING).await.unwrap();
+    let refused = timeout(SOON, check_broker(&test.db, "two", "memory", TIMING)).await.unwrap().unwrap_err();
+    let said = refused.to_string();
+    assert!(said.contains("\"one\"") && said.contains("\"Redis\"") && said.contains("\"memory\""), "{said}");
+    first.stop.cancel();
+    timeout(SOON, check_broker(&test.db, "two", "memory", TIMING)).await.unwrap().unwrap();
+}
+
 async fn a_process_that_leaves_is_succeeded_at_once(test: &TestDb) {
     let first = Process::start(test, "one").await.unwrap();
     let owner = first.owner().borrow().unwrap();
@@ -144,6 +203,9 @@ buildguild_db::on_both_databases!(
     a_process_that_stops_checking_in_is_declared_dead_and_succeeded,
     a_death_is_noticed_when_it_is_due_not_at_the_next_check_in,
     a_process_that_was_declared_dead_stops_its_work_and_joins_again,
+    a_process_that_was_replaced_while_it_was_paused_leaves_its_name_to_the_other,
+    masters_that_differ_in_their_expiry_leave_each_other_alive,
+    a_master_with_another_kind_of_broker_is_refused_while_the_others_live,
     a_process_that_leaves_is_succeeded_at_once,
     a_process_that_left_does_not_join_again,
     a_process_that_cannot_count_its_events_is_not_declared_dead,

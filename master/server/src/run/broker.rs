@@ -1,6 +1,7 @@
 //! The event log that the settings name, and its figures.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use broker_adapters::{BrokerOptions, EventHub, EventLog, Outside};
@@ -9,11 +10,12 @@ use buildguild_data::DbGenerations;
 use buildguild_data::forwarder::ForwarderFigures;
 use buildguild_data::membership::Membership;
 use buildguild_data::relay::RelayBell;
-use buildguild_db::Db;
+use buildguild_db::{Db, event_log};
 use buildguild_types::time::{Clock, SystemClock};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, IntCounter, IntGauge, Registry};
+use tokio_util::sync::CancellationToken;
 
 /// The broker that the settings name. Its parts connect when they are first used.
 pub(super) struct Broker {
@@ -21,6 +23,8 @@ pub(super) struct Broker {
     pub(super) log: Arc<dyn EventLog>,
     /// The way to outsiders, if it has one.
     pub(super) outside: Option<Arc<dyn Outside>>,
+    /// What kind it is.
+    pub(super) kind: &'static str,
 }
 
 /// Opens what the settings name.
@@ -39,7 +43,31 @@ pub(super) fn open(settings: &Settings, db: &Db) -> Result<Broker> {
     let log =
         broker_adapters::open(&options, Arc::new(DbGenerations::new(db.clone()))).context("broker.url: failed to")?;
     let outside = broker_adapters::outside(&options).context("broker.url: failed to")?;
-    Ok(Broker { log, outside })
+    Ok(Broker { log, outside, kind: broker_adapters::kind(&options) })
+}
+
+/// Between two looks at which log the cluster's is.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// Says so when this master reads another log than the one that the cluster has agreed on, twice in a row: each time readers
+/// change to a new log it takes them a moment. It then has another broker than the others, of the same kind.
+pub(super) async fn watch_log(db: Db, hub: EventHub, stop: CancellationToken) {
+    let mut before = None;
+    while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+        if !*hub.connected().borrow() {
+            continue;
+        }
+        let Ok(Some(agreed)) = event_log::generation(db.read()).await else { continue };
+        let newest = hub.newest();
+        let differs = (**newest.generation() != *agreed).then_some(agreed);
+        if let (Some(agreed), true) = (&differs, differs == before) {
+            tracing::error!(
+                "the cluster's event log is {agreed}, but this master reads {}: it has another broker than the others",
+                newest.generation()
+            );
+        }
+        before = differs;
+    }
 }
 
 /// What `/metrics` says of the broker and of the outbox.

@@ -109,7 +109,7 @@ fn check_schema(state: &SchemaState, basedir: &Basedir) -> Result<()> {
             bail!("the database is of a newer version of Buildguild; start that version, or restore a backup")
         }
         SchemaState::Outdated => {
-            bail!("the database is not up to date; stop all masters and run: buildguild upgrade-master {directory}")
+            bail!("the database is empty or not up to date; run: buildguild upgrade-master {directory}")
         }
     }
 }

@@ -11,10 +11,10 @@ use broker_adapters::{EventHub, HubOptions};
 use buildguild_config::{Evaluators, LoadedFarm, Settings, StoredVersions};
 use buildguild_data::event_streams::EventStreams;
 use buildguild_data::forwarder::{self, ForwarderFigures};
-use buildguild_data::membership::{Membership, Timing};
+use buildguild_data::membership::{self, Membership, Timing};
 use buildguild_data::relay::{self, RelayBell};
 use buildguild_data::{Data, DataParts, Reader, housekeeping};
-use buildguild_db::{Db, state};
+use buildguild_db::{Db, Owner, state};
 use buildguild_engine::{Engine, EngineParts};
 use buildguild_types::farm::FarmConfig;
 use buildguild_types::listen;
@@ -136,7 +136,7 @@ impl Parts {
         options.reading_threads = std::thread::available_parallelism().map_or(1, NonZero::get);
         let reading = Db::connect(&options).await.context("cannot connect to the database")?;
 
-        let broker::Broker { log, outside } = broker::open(settings, &db)?;
+        let broker::Broker { log, outside, kind } = broker::open(settings, &db)?;
         let base = CancellationToken::new();
         let front = base.child_token();
         let mut tasks = JoinSet::new();
@@ -150,8 +150,13 @@ impl Parts {
             check_in_interval: settings.cluster.check_in_interval,
             expire_after: settings.cluster.expire_after,
         };
-        let join = async || Membership::join(db.clone(), &settings.master.name, timing, bell.clone()).await;
+        let join = async || {
+            let name = &settings.master.name;
+            membership::check_broker(&db, name, kind, timing).await?;
+            Membership::join(db.clone(), name, timing, bell.clone()).await
+        };
         let membership = Arc::new(once_it_answers(join).await?);
+        membership.tell_broker(kind);
         membership.tell_version(env!("CARGO_PKG_VERSION"));
         membership.tell_config(&loaded.hash.0);
         let data = Data::new(DataParts {
@@ -170,6 +175,13 @@ impl Parts {
             debug_assert!(stop.is_cancelled(), "the publisher only ends when told to");
             "event publisher"
         });
+        if kind != broker_adapters::MEMORY {
+            let watching = broker::watch_log(db.clone(), hub.clone(), base.clone());
+            tasks.spawn(async move {
+                watching.await;
+                "watch over the event log"
+            });
+        }
         if let Some(outside) = outside {
             let (interval, stop) = (settings.cluster.rescan_interval, base.clone());
             let forwarding = forwarder::run(data.clone(), outside, forwarded, interval, stop);
@@ -181,7 +193,9 @@ impl Parts {
         let due = Arc::new(Notify::new());
         let (member, expired, stop) = (Arc::clone(&membership), Arc::clone(&due), base.clone());
         tasks.spawn(async move {
-            member.run(stop, move || expired.notify_one()).await;
+            if let Err(error) = member.run(stop, move || expired.notify_one()).await {
+                tracing::error!("this master has no place in the cluster any more: {error}");
+            }
             "check-in"
         });
         let (keeper, stop, interval) = (data.clone(), base.clone(), settings.cluster.rescan_interval);
@@ -211,6 +225,7 @@ impl Parts {
                 farm: web_farm_receiver,
                 metrics,
                 session_key: session_key(&db).await?,
+                owner: membership.owner(),
                 options: web_options(basedir, settings)?,
                 shutdown: front.clone(),
             })?)
@@ -376,6 +391,8 @@ struct WebStart<'a> {
     session_key: Vec<u8>,
     options: WebOptions,
     shutdown: CancellationToken,
+    /// Who this process is to the database.
+    owner: watch::Receiver<Option<Owner>>,
 }
 
 /// The user interface that the settings name. A wrong directory is found at start, not by the first visitor.
@@ -406,7 +423,7 @@ fn web_options(basedir: &Basedir, settings: &Settings) -> Result<WebOptions> {
 fn start_web(start: WebStart<'_>) -> Result<WebServer> {
     let web = WebServer::start(WebParts {
         listen: start.addresses,
-        backend: Arc::new(DataBackend::new(start.reader, super::control::calls(start.engine.control()))),
+        backend: Arc::new(DataBackend::new(start.reader, super::control::calls(start.engine.control(), start.owner))),
         hub: start.hub,
         streams: start.streams,
         farm: start.farm,

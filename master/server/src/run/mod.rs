@@ -92,6 +92,9 @@ pub(crate) fn master(basedir: &Basedir, log_to_file: bool) -> Result<ExitCode> {
     telemetry::start(&settings.telemetry, log_to_file.then_some(log_file.as_path()))?;
     let runtime = runtime()?;
     let outcome = runtime.block_on(master::run(basedir, &settings));
+    // From here on tasks are cancelled. A library's own thread that waits for one of them panics (lapin's does while it
+    // connects), which is no failure of ours.
+    std::panic::set_hook(Box::new(|panic| tracing::debug!("in the background, while ending: {panic}")));
     // Whatever still runs in the background (a blocking file system, for example) does not hold the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     if let Err(error) = &outcome {

@@ -148,7 +148,7 @@ impl Backend for Farm {
         result
     }
 
-    async fn is_ready(&self) -> bool {
+    async fn has_database(&self) -> bool {
         true
     }
 }
