@@ -130,11 +130,18 @@ pub(crate) fn forwarded_host<'a>(request: &'a HttpRequest, proxies: &[ProxyRange
 
 /// Whether a proxy, trusted or not, says that a request comes from another machine.
 pub(crate) fn comes_from_elsewhere(request: &HttpRequest) -> bool {
-    let mut values = request.headers().get_all("x-forwarded-for");
+    let headers = request.headers();
     let is_loopback = |value: &str| written_address(value).is_some_and(|address| plain(address).is_loopback());
-    request.headers().contains_key("forwarded")
-        || values.any(|value| !value.to_str().is_ok_and(|value| value.split(',').all(is_loopback)))
+    let mut addresses = ADDRESSES.iter().flat_map(|name| headers.get_all(*name));
+    PROXIED.iter().any(|name| headers.contains_key(*name))
+        || addresses.any(|value| !value.to_str().is_ok_and(|value| value.split(',').all(is_loopback)))
 }
+
+/// Headers in which proxies tell whose request they hand on.
+const ADDRESSES: [&str; 3] = ["x-forwarded-for", "x-real-ip", "x-client-ip"];
+
+/// Headers that only proxies send.
+const PROXIED: [&str; 4] = ["forwarded", "via", "x-forwarded-host", "x-forwarded-server"];
 
 #[cfg(test)]
 mod tests {
@@ -154,6 +161,25 @@ mod tests {
         }
         let client = client_of(&request.to_http_request(), &ranges(proxies));
         (client.address.to_string(), client.is_limited, client.is_proxied)
+    }
+
+    #[test]
+    fn whatever_a_proxy_says_of_another_machine_counts() {
+        let elsewhere = |name: &str, value: &str| {
+            comes_from_elsewhere(&TestRequest::default().append_header((name, value)).to_http_request())
+        };
+        for (name, value) in [
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-for", "127.0.0.1, 192.0.2.1"),
+            ("x-real-ip", "192.0.2.1"),
+            ("forwarded", "for=127.0.0.1"),
+            ("via", "1.1 proxy"),
+            ("x-forwarded-host", "ci.example"),
+        ] {
+            assert!(elsewhere(name, value), "{name}: {value}");
+        }
+        assert!(!elsewhere("x-real-ip", "127.0.0.1"));
+        assert!(!elsewhere("accept", "application/json"));
     }
 
     #[test]

@@ -133,7 +133,21 @@ impl Call {
         if version != "2.0" {
             return invalid("only JSONRPC 2.0 is supported");
         }
+        // PostgreSQL's texts cannot hold it, and nobody means it.
+        if params.iter().any(|(name, value)| name.contains('\0') || has_nul(value)) {
+            return Err(RpcError::invalid_params("'params' must not contain the character NUL"));
+        }
         Ok(Self { method, params, id })
+    }
+}
+
+/// Whether a text in `value` has the character NUL. The depth of what was parsed is bounded.
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(list) => list.iter().any(has_nul),
+        Value::Object(object) => object.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -174,6 +188,10 @@ mod tests {
             ),
         ] {
             assert_eq!(message(body), (code, text.to_owned()), "{body}");
+        }
+        for params in [r#"{"reason":"a\u0000b"}"#, r#"{"a\u0000":1}"#, r#"{"files":["a",["\u0000"]]}"#] {
+            let body = format!(r#"{{"jsonrpc":"2.0","method":"pause","params":{params},"id":1}}"#);
+            assert_eq!(message(&body), (-32602, "'params' must not contain the character NUL".to_owned()), "{body}");
         }
         for body in ["{", "", "nul"] {
             let (code, text) = message(body);
