@@ -68,9 +68,12 @@ pub(crate) struct StepRun<'a> {
 }
 
 impl StepRun<'_> {
-    /// Who sets properties: `<Class> Step`.
+    /// Who sets properties: `<Class> Step`, but a `SetProperty` gives its name, as Buildbot's does.
     pub(crate) fn property_source(&self) -> String {
-        format!("{} Step", self.config.class)
+        match self.config.class.as_str() {
+            "SetProperty" => self.name.clone(),
+            class => format!("{class} Step"),
+        }
     }
 
     /// Renders a value.
