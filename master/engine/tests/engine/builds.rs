@@ -88,7 +88,7 @@ async fn a_build_runs_its_steps_and_keeps_what_they_say() {
         ("branch", json!("main"), "Build"),
         ("owners", json!(["dev"]), "Build"),
         ("scheduler", json!("nobody"), "Builder"),
-        ("target", json!("linux-main"), "SetProperty"),
+        ("target", json!("linux-main"), "set"),
         ("version", json!("1.2.3"), "SetPropertyFromCommand Step"),
     ] {
         assert_eq!(value(&properties, name), &wanted, "{name}");
