@@ -1,8 +1,9 @@
 //! Services of which the cluster has one each: schedulers and change sources.
 //!
 //! Each has a lease in the database, taken by the first active master that sees it free, given back when that master
-//! stops or fails again and again, and free again when the epoch that holds it has ended. Whoever holds the lease runs the service; everything
-//! that the service writes locks the lease first, so that a master that lost it can do no harm before it notices.
+//! stops or fails again and again, and free again when the epoch that holds it has ended. Whoever holds the lease
+//! runs the service; everything that the service writes locks the lease first, so that a master that lost it can do
+//! no harm before it notices.
 
 mod service;
 
