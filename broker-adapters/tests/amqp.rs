@@ -7,7 +7,7 @@ mod contract;
 
 use std::sync::Arc;
 
-use broker_adapters::{BrokerOptions, EventLog, MemoryGenerations, open, outside};
+use broker_adapters::{BrokerOptions, EventLog, MemoryGenerations, SubscribeError, open, outside};
 use contract::{event, read};
 use futures::StreamExt;
 use lapin::{
@@ -114,4 +114,62 @@ async fn outsiders_get_every_key_and_cannot_hold_up_the_log() {
     let trace = headers.inner().get("traceparent").expect("a trace context");
     let AMQPValue::LongString(trace) = trace else { panic!("{trace:?}") };
     assert!(trace.to_string().contains(&events[0].event_id.simple().to_string()), "{trace}");
+}
+
+/// Publishers do not stop because the server is told to end.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_confirmed_while_the_server_ended_is_there_when_it_is_back() {
+    let mut server = RabbitMq::start().expect("RabbitMQ starts");
+    let generations = Arc::new(MemoryGenerations::default());
+    let log = || open(&BrokerOptions::new(server.url()), generations.clone()).expect("opens");
+    let publishers: Vec<_> = (0..8).map(|_| log()).collect();
+    let reader = log();
+    let start = reader.subscribe(None).await.expect("subscribes").start;
+    let publishing: Vec<_> = publishers
+        .iter()
+        .cloned()
+        .map(|log| {
+            tokio::spawn(async move {
+                let mut confirmed = Vec::new();
+                loop {
+                    let event = event(confirmed.len());
+                    let id = event.event_id;
+                    if log.publish(vec![event]).await.is_err() {
+                        return confirmed;
+                    }
+                    confirmed.push(id);
+                }
+            })
+        })
+        .collect();
+    let server = tokio::task::spawn_blocking(move || {
+        server.stop();
+        server.restart().expect("restarts");
+        server
+    });
+    let mut confirmed = Vec::new();
+    for publisher in publishing {
+        confirmed.extend(publisher.await.expect("no panic"));
+    }
+    let server = server.await.expect("no panic");
+    let reading = tokio::time::timeout(std::time::Duration::from_secs(120), async {
+        let mut missing: std::collections::HashSet<_> = confirmed.iter().copied().collect();
+        let mut subscription = loop {
+            match reader.subscribe(Some(start.clone())).await {
+                Ok(subscription) => break subscription,
+                Err(error) => assert!(matches!(error, SubscribeError::Unavailable(_)), "{error}"),
+            }
+        };
+        while !missing.is_empty() {
+            let next = tokio::time::timeout(std::time::Duration::from_secs(5), subscription.events.next()).await;
+            let Ok(Some(Ok(batch))) = next else { return missing.len() };
+            for received in batch {
+                missing.remove(&received.event.event_id);
+            }
+        }
+        0
+    });
+    let missing = reading.await.expect("in time");
+    assert_eq!(missing, 0, "of {} confirmed events", confirmed.len());
+    drop(server);
 }

@@ -43,6 +43,8 @@ pub(super) async fn judge_news(run: &Run, cast: &Cast, report: &mut Report, outc
         Broker::Memory => vec![&cast.subscribers],
         Broker::Redis | Broker::RabbitMq => cast.subscribers.chunks(1).collect(),
     };
+    // Whether one of them misses something or all do tells whether it was lost on its way in or on its way out.
+    let mut deaf = Vec::new();
     for (number, group) in groups.into_iter().enumerate() {
         let who = format!("outsider {number}");
         let windows = || -> Result<Vec<(i64, i64)>> {
@@ -59,16 +61,16 @@ pub(super) async fn judge_news(run: &Run, cast: &Cast, report: &mut Report, outc
         })
         .await;
         let lost = never_heard(&outcome.events, count, &windows()?);
-        heard.with_context(|| {
+        if heard.is_err() {
             let resets: Vec<Reset> = group.iter().flat_map(Subscriber::resets).collect();
-            let excused = windows().unwrap_or_default();
-            let (lost, some) = (lost.len(), first(&lost));
-            format!("{who} never heard {lost} events, among them {some:?}; {resets:?} excuse {excused:?}")
-        })?;
+            let (excused, lost, some) = (windows()?, lost.len(), first(&lost));
+            deaf.push(format!("{who} never heard {lost} events, among them {some:?}; {resets:?} excuse {excused:?}"));
+        }
         let missing = never_heard(&outcome.events, count, &[]);
         let strict = never_heard(&outcome.events, |_| 0, &windows()?);
         report.news(group, outcome.events.len(), missing.len(), strict.len());
     }
+    ensure!(deaf.is_empty(), "{}", deaf.join("\n"));
     Ok(())
 }
 

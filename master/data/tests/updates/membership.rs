@@ -108,10 +108,11 @@ async fn a_process_that_was_replaced_while_it_was_paused_leaves_its_name_to_the_
     });
     let other = replaced.await.unwrap();
     let lives = async {
+        let mut ticks = tokio::time::interval(TIMING.check_in_interval);
         loop {
+            ticks.tick().await;
             let told = test.db.write(|tx| async move { masters::report(&tx, other, &Report::default()).await });
             told.await.expect("it keeps its name");
-            tokio::time::sleep(TIMING.check_in_interval).await; // checks in
         }
     };
     let ended = tokio::select! {
