@@ -83,6 +83,10 @@ fn a_database_that_refuses_is_not_waited_for() -> Result<()> {
     let (user, rest) = (database.url().find("://").context("a URL")? + 3, database.url().find('@').context("a user")?);
     let said = refused(&format!("{}nobody{}", &database.url()[..user], &database.url()[rest..]))?;
     ensure!(said.contains("cannot connect to the database") && said.contains("nobody"), "{said}");
+    // SQLite's files do not come back by themselves.
+    std::fs::create_dir(home.master().join("no_file"))?;
+    let said = refused("sqlite:///no_file")?;
+    ensure!(said.contains("cannot connect to the database") && said.contains("unable to open"), "{said}");
     Ok(())
 }
 

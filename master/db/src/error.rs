@@ -80,7 +80,13 @@ impl DbError {
             | DbErr::Exec(RuntimeErr::SqlxError(sqlx))
             | DbErr::Query(RuntimeErr::SqlxError(sqlx)) => match &**sqlx {
                 sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => false,
-                error @ sqlx::Error::Database(_) => matches!(classify(error), Kind::Unavailable),
+                // What SQLite says has no such code: its files do not come back by themselves.
+                error @ sqlx::Error::Database(said)
+                    if said.code().is_some_and(|code| code.len() == SQLSTATE_LENGTH) =>
+                {
+                    matches!(classify(error), Kind::Unavailable)
+                }
+                sqlx::Error::Database(_) => false,
                 _ => true,
             },
             _ => true,
@@ -130,6 +136,9 @@ impl From<DbErr> for DbError {
         }
     }
 }
+
+/// Of PostgreSQL's codes.
+const SQLSTATE_LENGTH: usize = 5;
 
 fn sqlstate(error: &DbErr) -> Option<String> {
     match error {
