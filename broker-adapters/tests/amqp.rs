@@ -5,7 +5,7 @@
 mod brokers;
 mod contract;
 
-use std::sync::Arc;
+use std::{error::Error as _, sync::Arc};
 
 use broker_adapters::{BrokerOptions, EventLog, MemoryGenerations, SubscribeError, open, outside};
 use contract::{event, read};
@@ -65,7 +65,8 @@ impl brokers::Server for RabbitMq {
 async fn checks_certificates_and_passwords_and_outlives_its_broker() {
     let directory = tempfile::tempdir().expect("a directory");
     let files = brokers::certificate(directory.path());
-    let server = RabbitMq::start_with(RabbitMqOptions { tls: Some(files.clone()) }).expect("RabbitMQ starts");
+    let server = RabbitMq::start_with(RabbitMqOptions { tls: Some(files.clone()), ..RabbitMqOptions::default() })
+        .expect("RabbitMQ starts");
     brokers::checks_certificates_and_passwords(&server, &files).await;
     brokers::outlives_its_broker(server).await;
 }
@@ -172,4 +173,18 @@ async fn what_was_confirmed_while_the_server_ended_is_there_when_it_is_back() {
     let missing = reading.await.expect("in time");
     assert_eq!(missing, 0, "of {} confirmed events", confirmed.len());
     drop(server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_nothing_says_why() {
+    let options = RabbitMqOptions { is_alarmed: true, ..RabbitMqOptions::default() };
+    let mut server = RabbitMq::start_with(options).expect("RabbitMQ starts");
+    let log = open(&BrokerOptions::new(server.url()), Arc::new(MemoryGenerations::default())).expect("opens");
+    let refused = log.publish(vec![event(1)]).await.expect_err("it has too little memory");
+    assert!(refused.is_transient(), "{refused:?}");
+    let reason = refused.source().expect("a cause").to_string();
+    assert!(reason.contains("alarm"), "{reason}");
+
+    server.restart_without_alarm().expect("restarts");
+    log.publish(vec![event(1)]).await.expect("publishes with enough memory");
 }

@@ -82,6 +82,11 @@ async fn workers_of_a_master_that_leaves_go_to_another_as_soon_as_they_are_idle(
     let leaving = long.reached(&rest, last).await?["masterid"].clone();
 
     cluster.masters[0].signal("TERM")?;
+    wait_for("all can see that it leaves", DEADLINE, async || {
+        let master = rest.one(&format!("masters/{leaving}")).await?;
+        Ok(master["draining_reason"].as_str().is_some_and(|reason| reason.contains("asked to end")).then_some(()))
+    })
+    .await?;
     // Only a worker that has come to the other master can do it: the one that leaves claims nothing.
     let done = async |what: &str, builder: &str| -> Result<()> {
         let request = rest.force(builder, json!({})).await?;

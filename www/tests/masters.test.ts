@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { masterState, variantLetter, variants } from "../src/lib/masters";
+import { latestCheckIn, masterState, variantLetter, variants } from "../src/lib/masters";
 import type { Master } from "../src/lib/types";
 
 function master(extra: Partial<Master> = {}): Master {
@@ -13,6 +13,7 @@ function master(extra: Partial<Master> = {}): Master {
     config_hash: "aa",
     draining_since: null,
     draining_reason: null,
+    expire_after: 20,
     outbox_depth: 0,
     outbox_since: null,
     ...extra,
@@ -30,6 +31,12 @@ test("a master's state is the first thing that a person should know of it", () =
 test("a server without the additional fields is taken for ready", () => {
   const { config_hash: _hash, draining_since: _since, ...plain } = master();
   expect(masterState(plain as Master, 1003)).toBe("ready");
+});
+
+test("masters are silent beside those that check in", () => {
+  const all = [master(), master({ last_active: 1020 }), master({ active: false, last_active: 9000 })];
+  expect(all.map((one) => masterState(one, latestCheckIn(all)))).toEqual(["silent", "ready", "gone"]);
+  expect(latestCheckIn([])).toBe(0);
 });
 
 test("differences are those between active masters that say something", () => {

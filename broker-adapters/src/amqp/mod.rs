@@ -12,7 +12,7 @@
 pub(crate) mod outside;
 mod read;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use buildguild_types::event::Event;
@@ -34,6 +34,8 @@ use crate::{
 
 /// How long the server may take to confirm a batch, or to answer anything else.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A batch that was not confirmed for so long may be waiting for the end of an alarm.
+const ALARM_AFTER: Duration = Duration::from_secs(5);
 /// Seconds without a sign of life after which a connection is given up, about.
 const HEARTBEAT_SECS: u16 = 10;
 /// How often a call tries again in a new generation.
@@ -79,6 +81,8 @@ pub(crate) enum Trouble {
     Generation(#[from] GenerationError),
     #[error("get an answer from RabbitMQ within {ANSWER_TIMEOUT:?}")]
     TimedOut,
+    #[error("publish: RabbitMQ takes no messages while its alarm for memory or disk lasts")]
+    Alarm,
     #[error("get an event accepted by RabbitMQ")]
     Nack,
     #[error("read on: RabbitMQ ended the subscription")]
@@ -249,7 +253,7 @@ impl Shared {
             let generation = self.generation(&link.connection).await?;
             let queue = queue_of(&generation);
             let all = publish_all(&link.channel, &queue, &messages);
-            let is_routed = tokio::time::timeout(ANSWER_TIMEOUT, all).await.map_err(|_| Trouble::TimedOut)??;
+            let is_routed = unless_alarmed(&link.connection, all).await?;
             if is_routed {
                 *publisher = Some(link);
                 return Ok(());
@@ -261,6 +265,21 @@ impl Shared {
         }
         Err(Trouble::Missing)
     }
+}
+
+/// Waits for confirms as [`in_time`] does, and tells an alarm of the server early: it lasts until a person does something.
+async fn unless_alarmed<T>(
+    connection: &Connection,
+    confirms: impl Future<Output = Result<T, Trouble>> + Send,
+) -> Result<T, Trouble> {
+    let mut confirms = pin!(confirms);
+    if let Ok(confirmed) = tokio::time::timeout(ALARM_AFTER, &mut confirms).await {
+        return confirmed;
+    }
+    if connection.status().blocked() {
+        return Err(Trouble::Alarm);
+    }
+    tokio::time::timeout(ANSWER_TIMEOUT, confirms).await.map_err(|_| Trouble::TimedOut)?
 }
 
 /// Publishes messages to a queue and waits until all are confirmed; `false` if some found no queue.

@@ -36,6 +36,8 @@ const DEFINITIONS: &str = r#"{
 pub struct RabbitMqOptions {
     /// Speaks TLS, on a second port.
     pub tls: Option<TlsFiles>,
+    /// May use less memory than it needs, so that its alarm is on and it takes no messages.
+    pub is_alarmed: bool,
 }
 
 /// A RabbitMQ server with its own directory. Dropping it ends it.
@@ -101,9 +103,10 @@ impl RabbitMq {
         std::fs::write(path("enabled_plugins"), "[].\n")?;
         let mut configuration = format!(
             "listeners.tcp.1 = 127.0.0.1:{}\nload_definitions = {}\nlog.console = false\nlog.file.level = warning\n\
-             vm_memory_high_watermark.absolute = 1GB\ndisk_free_limit.absolute = 50MB\n",
+             vm_memory_high_watermark.absolute = {}\ndisk_free_limit.absolute = 50MB\n",
             self.port,
-            path("definitions.json").display()
+            path("definitions.json").display(),
+            if self.options.is_alarmed { "1MB" } else { "1GB" }
         );
         if let (Some(files), Some(port)) = (&self.options.tls, self.tls_port) {
             configuration.push_str(&format!(
@@ -156,6 +159,17 @@ impl RabbitMq {
         if let Some(server) = self.server.take() {
             server.stop(Duration::from_secs(60));
         }
+    }
+
+    /// Ends it and starts it again, with enough memory.
+    ///
+    /// # Errors
+    /// If it does not come up within four minutes.
+    pub fn restart_without_alarm(&mut self) -> Result<()> {
+        self.stop();
+        self.options.is_alarmed = false;
+        self.configure()?;
+        self.restart()
     }
 
     /// Ends it, removes all that it has on disk, and starts it again on the same port.

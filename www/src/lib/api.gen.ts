@@ -232,6 +232,7 @@ export interface components {
             /** @description Seconds since 1970-01-01 UTC. */
             draining_since: number | null;
             epoch: number;
+            expire_after: number | null;
             /** @description Seconds since 1970-01-01 UTC. */
             last_active: number;
             masterid: number;

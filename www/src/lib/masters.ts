@@ -4,15 +4,18 @@ import type { Master } from "./types";
 
 export type MasterState = "ready" | "silent" | "starting" | "draining" | "gone";
 
-/**
- * An active master that has not checked in for so long is worth a look: three times the default interval, and shortly
- * before the others take its work over.
- */
-export const SILENT_AFTER_S = 15;
+/** The latest check-in of any active master: times of the database's clock, so that this browser's does not matter. */
+export function latestCheckIn(masters: readonly Master[]): number {
+  return Math.max(0, ...masters.filter((master) => master.active).map((master) => master.last_active));
+}
 
-export function masterState(master: Master, now: number): MasterState {
+/**
+ * What a person should know of a master first. An active one that others have left behind with their check-ins is worth a
+ * look shortly before they take its work over: when three quarters of that time are over.
+ */
+export function masterState(master: Master, latest: number): MasterState {
   if (!master.active) return "gone";
-  if (now - master.last_active > SILENT_AFTER_S) return "silent";
+  if (typeof master.expire_after === "number" && latest - master.last_active > master.expire_after * 0.75) return "silent";
   if (typeof master.draining_since === "number") return "draining";
   // A master tells the version of its farm config as soon as that is in force, and is ready only then. `undefined` is a
   // server that does not have the field.

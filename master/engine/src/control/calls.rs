@@ -38,6 +38,16 @@ impl Control {
         self.parts.leaving.is_cancelled()
     }
 
+    /// Lets everybody see that this master is about to end, and why; nothing is lost if it cannot be told.
+    pub async fn tell_leaving(&self, reason: &str) {
+        let store = &self.parts.store;
+        let Some(owner) = *store.owner_changes().borrow() else { return };
+        let told = store.update(|u| async move { u.drain_master(owner.master_id, Some(reason)).await }).await;
+        if let Err(error) = told {
+            tracing::warn!(%error, "cannot tell the others that this master leaves");
+        }
+    }
+
     /// Whether a farm config has been applied: requests are served a little earlier than that.
     pub fn is_in_force(&self) -> bool {
         is_in_force(&self.parts.applied())

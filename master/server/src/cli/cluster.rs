@@ -72,6 +72,7 @@ struct Master {
     config_hash: Option<String>,
     draining_since: Option<i64>,
     draining_reason: Option<String>,
+    expire_after: Option<i64>,
     outbox_depth: Option<i64>,
     outbox_since: Option<i64>,
     /// Sessions of workers.
@@ -138,15 +139,24 @@ fn differ(masters: &[Master]) -> bool {
     hashes.any(|hash| Some(hash) != first)
 }
 
+/// Whether a master has missed check-ins, so that the others will soon declare it dead. Seen from the check-ins of the others:
+/// those are times of the same clock, the database's.
+fn is_silent(master: &Master, masters: &[Master]) -> bool {
+    let latest = masters.iter().filter(|other| other.active).map(|other| other.last_active).max();
+    let (Some(latest), Some(expire_after)) = (latest, master.expire_after) else { return false };
+    (latest - master.last_active) * 4 > expire_after * 3
+}
+
 /// One line for each master below a heading, in columns.
 fn table(masters: &[Master], now: i64) -> Vec<String> {
     let heading = ["ID", "MASTER", "STATE", "EPOCH", "CHECK-IN", "VERSION", "CONFIG", "WORKERS", "BUILDS", "OUTBOX"];
     let mut rows = vec![heading.map(str::to_owned)];
     for master in masters {
-        let state = match (master.active, master.draining_since) {
-            (true, Some(_)) => "draining",
-            (true, None) => "active",
-            (false, _) => "stopped",
+        let state = match (master.active, is_silent(master, masters), master.draining_since) {
+            (false, _, _) => "stopped",
+            (true, true, _) => "silent",
+            (true, false, Some(_)) => "draining",
+            (true, false, None) => "active",
         };
         let outbox = match (master.outbox_depth.unwrap_or(0), master.outbox_since) {
             (0, _) | (_, None) => master.outbox_depth.unwrap_or(0).to_string(),
@@ -242,6 +252,7 @@ mod tests {
             config_hash: Some(config.to_owned()),
             draining_since: None,
             draining_reason: None,
+            expire_after: Some(20),
             outbox_depth: Some(0),
             outbox_since: None,
             workers: 2,
@@ -258,12 +269,16 @@ mod tests {
         let mut gone = master(11, "x");
         gone.active = false;
         gone.last_active = 0;
+        let (mut late, mut silent) = (master(3, "abc"), master(4, "abc"));
+        (late.last_active, silent.last_active) = (85, 84);
         assert_eq!(
-            table(&[master(1, "abc"), draining, gone], 102),
+            table(&[master(1, "abc"), draining, late, silent, gone], 102),
             [
                 "ID  MASTER  STATE     EPOCH  CHECK-IN  VERSION  CONFIG        WORKERS  BUILDS  OUTBOX",
                 "1   ci-1    active    3      2 s ago   0.1.0    abc           2        1       0",
                 "2   ci-2    draining  3      2 s ago   0.1.0    0123456789ab  2        1       12, 1 min 1 s old",
+                "3   ci-3    active    3      17 s ago  0.1.0    abc           2        1       0",
+                "4   ci-4    silent    3      18 s ago  0.1.0    abc           2        1       0",
                 "11  ci-11   stopped   3      never     0.1.0    x             2        1       0",
             ]
         );

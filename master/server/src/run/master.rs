@@ -285,8 +285,16 @@ impl Parts {
             End::Failed(_) => Duration::ZERO,
         };
         tracing::info!("stopping");
+        let control = self.engine.control();
+        let tell = async {
+            if self.engine.running_builds() > 0 && drain > Duration::ZERO {
+                control.tell_leaving("its process was asked to end").await;
+            }
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
             () = self.engine.drain(drain) => {}
+            () = tell => {}
             () = signals.stop() => {
                 tracing::info!("stopping at once");
                 self.engine.drain(Duration::ZERO).await;

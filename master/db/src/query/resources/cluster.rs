@@ -33,6 +33,8 @@ pub static MASTERS: Resource = Resource {
             Kind::Text,
             "(SELECT w.reason FROM wishes w WHERE w.kind = 'master.drain' AND w.target = m.id)",
         ),
+        // Seconds, rounded up.
+        nullable("expire_after", Kind::Integer, "(m.expire_after_ms + 999) / 1000"),
         column("outbox_depth", Kind::Integer, "m.outbox_depth"),
         nullable("outbox_since", Kind::Time, "m.outbox_since"),
     ],
