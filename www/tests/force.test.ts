@@ -66,6 +66,19 @@ test("all that is wrong is said at once", () => {
   expect(validate(form, initialValues(form))).toEqual({});
 });
 
+test("patterns are named with what else is wrong, and are the server's business otherwise", () => {
+  const fields = [
+    field("branch", "text", { regex: "[a-z]+$" }),
+    field("odd", "text", { regex: "(?P<name>" }),
+    field("reason", "text", { required: true }),
+  ];
+  const values = { branch: "X1", odd: "x", reason: "" };
+  expect(Object.keys(validate(fields, values)).sort()).toEqual(["branch", "reason"]);
+  expect(validate(fields, values)["branch"]).toContain("[a-z]+$");
+  expect(Object.keys(validate(fields, { ...values, branch: "x" }))).toEqual(["reason"]);
+  expect(validate(fields, { ...values, reason: "why" })).toEqual({});
+});
+
 test("what is sent: typed values, no fixed ones, this builder only", () => {
   const params = toParams(form, { ...initialValues(form), opts_n: " 7 " }, 3);
   expect(params).toMatchObject({ builderid: 3, priority: 0, opts_n: 7, verbose: true, targets: ["x86"], opts_one: "1" });

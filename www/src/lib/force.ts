@@ -91,13 +91,31 @@ function problem(field: ForceField, value: FieldValue | undefined): string | nul
   return null;
 }
 
+/** What the server will say of a text that its pattern does not match; nothing where this browser cannot tell. */
+function mismatch(field: ForceField, value: FieldValue | undefined): string | null {
+  if (field.regex === null || typeof value !== "string" || isBlank(value)) return null;
+  let pattern;
+  try {
+    pattern = new RegExp(`^(?:${field.regex})`, "u");
+  } catch {
+    return null;
+  }
+  return pattern.test(value) ? null : `${labelOf(field)} does not match the pattern ${field.regex}`;
+}
+
 export function validate(fields: readonly ForceField[], values: Values): FieldErrors {
   const errors: FieldErrors = {};
-  for (const field of leaves(fields)) {
-    if (!isVisible(field)) continue;
-    const text = problem(field, values[fieldKey(field)]);
-    if (text !== null) errors[fieldKey(field)] = text;
-  }
+  const visible = leaves(fields).filter(isVisible);
+  const note = (check: typeof problem): void => {
+    for (const field of visible) {
+      const text = check(field, values[fieldKey(field)]);
+      if (text !== null) errors[fieldKey(field)] ??= text;
+    }
+  };
+  note(problem);
+  // The server's patterns are of another dialect, so they alone keep nobody from asking it. But whoever has to mend something
+  // else learns of them at the same time.
+  if (Object.keys(errors).length > 0) note(mismatch);
   return errors;
 }
 
