@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use buildguild_types::database_url::DatabaseUrl;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::sqlx::{self, Connection, PgConnection};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr};
 
 use crate::hooks::Hooks;
+use crate::kept::KeptPool;
+use crate::reading::{ReadConnection, Readers};
 use crate::writer::{GroupedWriter, Writer};
 use crate::{DbError, SchemaState, Tx};
 
@@ -81,7 +83,7 @@ pub struct Db(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     options: DbOptions,
-    readers: Vec<DatabaseConnection>,
+    readers: Vec<ReadConnection>,
     writer: Writer,
 }
 
@@ -122,7 +124,7 @@ impl Db {
                 let mut readers = Vec::new();
                 for _ in 0..pools {
                     let pool = Pool::Reading { size: options.pool_size / pools, is_eager: pools == 1 };
-                    readers.push(connect_postgres(url.clone(), options, pool).await?);
+                    readers.push(ReadConnection(Readers::Kept(connect_postgres(url.clone(), options, pool).await?)));
                 }
                 (readers, Writer::Pool(connect_postgres(url, options, Pool::Writing).await?))
             }
@@ -130,7 +132,7 @@ impl Db {
                 // The writer comes first: it creates the file and sets the journal mode.
                 let writer = connect_sqlite(&path, options, false).await?;
                 let reader = connect_sqlite(&path, options, true).await?;
-                (vec![reader], Writer::Grouped(GroupedWriter::start(writer)))
+                (vec![ReadConnection(Readers::Pool(reader))], Writer::Grouped(GroupedWriter::start(writer)))
             }
         };
         Ok(Self(Arc::new(Inner { options: options.clone(), readers, writer })))
@@ -152,7 +154,7 @@ impl Db {
     }
 
     /// A connection for reads outside any transaction. On SQLite it refuses to write.
-    pub fn read(&self) -> &DatabaseConnection {
+    pub fn read(&self) -> &ReadConnection {
         match self.0.readers.as_slice() {
             [only] => only,
             readers => &readers[READING_THREAD.with(|thread| thread % readers.len())],
@@ -226,7 +228,7 @@ impl Db {
     /// [`DbError::Schema`] if the schema is newer than this program.
     pub async fn upgrade(&self) -> Result<(), DbError> {
         let connection = match &self.0.writer {
-            Writer::Pool(pool) => pool,
+            Writer::Pool(pool) => pool.connection(),
             Writer::Grouped(writer) => writer.connection(),
         };
         Ok(migrations::upgrade(connection).await?)
@@ -242,13 +244,13 @@ impl Db {
 
     /// Closes all connections; what is under way ends first.
     pub async fn close(&self) {
-        let writer = match &self.0.writer {
-            Writer::Pool(pool) => pool,
-            Writer::Grouped(writer) => writer.connection(),
-        };
-        let _ = writer.close_by_ref().await;
+        match &self.0.writer {
+            Writer::Pool(pool) => pool.close().await,
+            // It cannot fail; there only is nobody left to hear of it.
+            Writer::Grouped(writer) => _ = writer.connection().close_by_ref().await,
+        }
         for reader in &self.0.readers {
-            let _ = reader.close_by_ref().await;
+            reader.close().await;
         }
     }
 }
@@ -275,7 +277,7 @@ enum Pool {
     Writing,
 }
 
-async fn connect_postgres(url: String, options: &DbOptions, pool: Pool) -> Result<DatabaseConnection, DbError> {
+async fn connect_postgres(url: String, options: &DbOptions, pool: Pool) -> Result<KeptPool, DbError> {
     let (size, is_eager, plans) = match pool {
         Pool::Reading { size, is_eager } => (size, is_eager, "auto"),
         Pool::Writing => (options.pool_size, true, "force_generic_plan"),
@@ -303,7 +305,7 @@ async fn connect_postgres(url: String, options: &DbOptions, pool: Pool) -> Resul
                 ("random_page_cost", "1.1"),
             ])
         });
-    Ok(Database::connect(connect).await?)
+    Ok(KeptPool::new(Database::connect(connect).await?, size, options.acquire_timeout))
 }
 
 async fn connect_sqlite(path: &Path, options: &DbOptions, reader: bool) -> Result<DatabaseConnection, DbError> {

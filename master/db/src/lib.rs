@@ -3,7 +3,9 @@
 pub mod claims;
 mod connect;
 mod error;
+mod kept;
 pub mod outbox;
+mod reading;
 mod sql;
 mod tx;
 mod writer;
@@ -50,6 +52,7 @@ pub use claims::Owner;
 pub use connect::{Db, DbOptions};
 pub use error::DbError;
 pub use migrations::SchemaState;
-pub use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
+pub use reading::ReadConnection;
+pub use sea_orm::{ConnectionTrait, DbBackend};
 pub use sql::{Param, database_now, execute, fetch_all, fetch_one, name_hash};
 pub use tx::Tx;

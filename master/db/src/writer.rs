@@ -12,13 +12,15 @@ use sea_orm::{DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, Tr
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinHandle;
 
+use crate::kept::KeptPool;
+use crate::tx::Transaction;
 use crate::{DbError, Tx};
 
 /// Runs transactions.
 #[derive(Debug)]
 pub(crate) enum Writer {
     /// Each transaction on a connection of the pool.
-    Pool(DatabaseConnection),
+    Pool(KeptPool),
     /// One connection, with grouped commits.
     Grouped(GroupedWriter),
 }
@@ -32,7 +34,7 @@ impl Writer {
     {
         match self {
             Self::Pool(pool) => {
-                let (value, transaction) = attempt(begin(pool).await?, f).await?;
+                let (value, transaction) = attempt(Transaction::Kept(pool.begin().await?), f).await?;
                 transaction.commit().await.map_err(DbError::from_commit)?;
                 Ok(value)
             }
@@ -41,18 +43,8 @@ impl Writer {
     }
 }
 
-/// Begins a transaction, to the end even if the caller gives up: sqlx would give a connection whose `BEGIN` is under way
-/// back to the pool with the transaction open, until its server ends both for idling.
-async fn begin(pool: &DatabaseConnection) -> Result<DatabaseTransaction, DbError> {
-    let pool = pool.clone();
-    match tokio::spawn(async move { pool.begin().await }).await {
-        Ok(transaction) => Ok(transaction?),
-        Err(_) => Err(abandoned()),
-    }
-}
-
 /// Runs the closure; on an error the transaction is rolled back.
-async fn attempt<T, F, Fut>(transaction: DatabaseTransaction, f: &F) -> Result<(T, DatabaseTransaction), DbError>
+async fn attempt<T, F, Fut>(transaction: Transaction, f: &F) -> Result<(T, Transaction), DbError>
 where
     F: Fn(Tx) -> Fut,
     Fut: Future<Output = Result<T, DbError>>,
@@ -132,7 +124,7 @@ impl GroupedWriter {
             None => turn.insert(Group::begin(&self.shared.connection).await?),
         };
         let result = match group.transaction.begin().await {
-            Ok(savepoint) => match attempt(savepoint, f).await {
+            Ok(savepoint) => match attempt(Transaction::Grouped(savepoint), f).await {
                 Ok((value, savepoint)) => savepoint.commit().await.map(|()| value).map_err(DbError::from),
                 Err(error) => Err(error),
             },

@@ -61,7 +61,7 @@ impl Store {
         self.data.watch_owner()
     }
 
-    fn read(&self) -> &buildguild_db::DatabaseConnection {
+    fn read(&self) -> &buildguild_db::ReadConnection {
         self.data.db().read()
     }
 }

@@ -4,6 +4,7 @@
 
 mod builds;
 mod claims;
+mod connections;
 mod event_log;
 mod logs;
 mod masters;

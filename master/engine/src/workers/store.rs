@@ -34,7 +34,7 @@ pub(super) enum Probed {
     Gone,
 }
 
-async fn is_active(db: &buildguild_db::DatabaseConnection, owner: Owner) -> Result<bool, DbError> {
+async fn is_active(db: &buildguild_db::ReadConnection, owner: Owner) -> Result<bool, DbError> {
     let pulses = masters::pulses(db).await?;
     Ok(pulses.iter().any(|pulse| pulse.owner == owner && pulse.active))
 }
