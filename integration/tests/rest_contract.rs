@@ -1,7 +1,7 @@
 //! The REST interface's basics, query language and errors, item by item, on a real master with real data.
 
 use anyhow::{Context, Result, ensure};
-use integration::{Database, Farm, Rest, TestCluster};
+use integration::{Database, Farm, Rest, StockMaster, TestCluster};
 use serde_json::{Value, json};
 
 fn farm() -> Farm {
@@ -46,6 +46,18 @@ impl Client {
         ensure!(object.len() == 2 && object.contains_key("meta"), "{query}: {body}");
         let items = object.iter().find(|(name, _)| *name != "meta").and_then(|(_, items)| items.as_array());
         Ok(items.context("a list")?.len())
+    }
+
+    /// The status, and the ids of the items: their first field by which they can be told apart.
+    async fn outcome(&self, query: &str) -> Result<(u16, Vec<Value>)> {
+        let (status, body) = self.get(&format!("api/v2/{query}")).await?;
+        let items = body.as_object().into_iter().flatten().filter(|(name, _)| *name != "meta" && *name != "error");
+        let items = items.filter_map(|(_, items)| items.as_array()).flatten();
+        let id = |item: &Value| {
+            let ids = ["buildid", "buildrequestid", "bsid", "ssid", "builderid", "name"];
+            ids.iter().map(|id| item[*id].clone()).find(|id| !id.is_null()).unwrap_or_default()
+        };
+        Ok((status, items.map(id).collect()))
     }
 
     async fn post(&self, path: &str, content_type: &str, body: &str) -> Result<(u16, Value)> {
@@ -141,6 +153,18 @@ async fn queries(client: &Client) -> Result<()> {
         ("builds?results__ne=0", 1),
         // An operator that nobody knows is ignored.
         ("builders?name__bogus=x", 2),
+        // What has no `=` says nothing; a negative limit is none; the first of several counts.
+        ("builds?1700000000", 3),
+        ("builds?_&buildid&limit", 3),
+        ("builds?limit=-1&offset=-1", 3),
+        ("builds?limit=+2", 2),
+        ("builds?limit=1&limit=2", 1),
+        // Parameters of different names are different conditions.
+        ("builds?buildid=1&buildid__eq=2", 0),
+        ("builds?buildid=1&buildid__in=1&buildid__in=2", 1),
+        ("builds?buildid__contains=1&buildid__contains=2", 2),
+        ("builds?started_at__contains=1", 3),
+        ("builders?masterids=1", 0),
         // Nested paths.
         ("builders/1/builds", 2),
         ("builders/deploy%20prod/builds?results=2", 1),
@@ -202,6 +226,11 @@ async fn pages(client: &Client) -> Result<()> {
             "{other:?}"
         );
     }
+    // Tags of the first one, none of the second: an empty list comes first.
+    for (query, first) in [("order=tags", 2), ("order=-tags", 1), ("order=masterids&order=builderid", 1)] {
+        let (status, body) = client.get(&format!("api/v2/builders?{query}")).await?;
+        ensure!(status == 200 && body["builders"][0]["builderid"] == first, "{query}: {body}");
+    }
     let (_, meta) = ids("builds?results=0").await?;
     ensure!(meta == json!({ "total": 2 }), "{meta}");
     let (_, body) = client.get("api/v2/builders?field=name&field=builderid&order=-name&limit=1").await?;
@@ -224,7 +253,16 @@ async fn errors(client: &Client) -> Result<()> {
         ("builds?complete=maybe", 400, "complete"),
         ("builds?buildid__lt=1&buildid__lt=2", 400, "buildid"),
         ("builds?limit=x", 400, "limit"),
-        ("builds?offset=-1", 400, "offset"),
+        ("builds?offset=1.5", 400, "offset"),
+        ("builders?masterids=x", 400, "masterids"),
+        ("builds?properties=x", 400, "properties"),
+        ("sourcestamps?patch__ne=x", 400, "patch"),
+        ("builds?order=properties&property=*", 400, "properties"),
+        ("buildsets?order=sourcestamps", 400, "sourcestamps"),
+        ("builds/1?order=nosuch", 400, "nosuch"),
+        ("builds/999?nosuch=1", 400, "nosuch"),
+        ("builds/1?field=buildid&order=number", 400, "number"),
+        ("logs/1/raw?nosuch=1", 400, "nosuch"),
         ("builds/1?buildid=1", 400, "collection"),
         ("builders?field=name&builderid=1", 400, "builderid"),
         ("builders?field=name&order=builderid", 400, "builderid"),
@@ -283,5 +321,71 @@ async fn origins(client: &Client) -> Result<()> {
     let preflight = asked("POST").await?;
     ensure!(preflight.status() == 200 && preflight.headers()["access-control-allow-headers"] == "Content-Type");
     ensure!(asked("DELETE").await?.status() == 400);
+    Ok(())
+}
+
+/// What both must answer alike: the status, and if it is 200 the ids of the items in their order.
+const SHARED_QUERIES: [&str; 45] = [
+    "builds?limit=-1",
+    "builds?limit=%2B2",
+    "builds?limit=",
+    "builds?limit=2.0",
+    "builds?limit=1&limit=2",
+    "builds?offset=-1&limit=2",
+    "builds?offset=1&offset=2",
+    "builds?1700000000",
+    "builds?_",
+    "builds?_=1",
+    "builds?complete",
+    "builds?order",
+    "builds?order=-",
+    "builds?order=properties",
+    "builds?buildid__contains=1",
+    "builds?buildid__contains=1&buildid__contains=3",
+    "builds?started_at__contains=1",
+    "builds?buildid=1&buildid__eq=2",
+    "builds?buildid__in=1&buildid=2",
+    "builds?buildid__in=1&buildid__in=2&buildid__ge=2",
+    "builds?properties=x",
+    "builds?properties__ne=x",
+    "builds?buildid__bogus=1",
+    "buildrequests?order=properties",
+    "buildrequests?properties__contains=x",
+    "buildrequests?buildrequestid__contains=2",
+    "buildsets?sourcestamps=1",
+    "builders?order=tags",
+    "builders?order=-tags",
+    "builders?order=masterids&order=-builderid",
+    "builders?masterids=1",
+    "builders?masterids=x",
+    "builders?tags=fast",
+    "builders?tags__ne=fast",
+    "sourcestamps?order=patch&order=ssid",
+    "sourcestamps?patch=1",
+    "forceschedulers?order=builder_names",
+    "schedulers?master=1",
+    "builds/1?order=nosuch",
+    "builds/1?order=number&field=buildid",
+    "builds/1?_",
+    "builds/1?limit=-1",
+    "builds/99?nosuch=1",
+    "builds/1/steps?urls=x",
+    "logs/1/raw?nosuch=1",
+];
+
+/// The same farm with the same builds on a stock Buildbot: it says what the answers are.
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_are_answered_as_by_buildbot() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let stock = StockMaster::start(directory.path(), &farm()).await?;
+    let cluster = TestCluster::builder().masters(1).database(Database::Sqlite).start(|_| Ok(farm().text())).await?;
+    let (theirs, ours) = (stock.rest()?, cluster.rest()?);
+    seed(&theirs).await.with_context(|| stock.log())?;
+    seed(&ours).await?;
+    let (theirs, ours) = (Client::new(&theirs)?, Client::new(&ours)?);
+    for query in SHARED_QUERIES {
+        let (expected, found) = (theirs.outcome(query).await?, ours.outcome(query).await?);
+        ensure!(found == expected, "{query}: {found:?}, Buildbot: {expected:?}");
+    }
     Ok(())
 }

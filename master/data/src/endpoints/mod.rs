@@ -64,6 +64,10 @@ impl Reader {
             return Err(DataError::InvalidPath(path.join("/")));
         };
         let not_found = || DataError::NotFound(format!("endpoint for /{}", endpoint.path));
+        if plan.is_single() {
+            // What is wrong with a question is told whether or not there is something to answer it.
+            query::check_single(endpoint.resource, spec)?;
+        }
         match plan {
             Plan::List(resource, scopes) => self.list(resource, &scopes, spec).await,
             Plan::One(resource, scopes) => {
@@ -221,9 +225,7 @@ fn in_memory(
 }
 
 fn one_in_memory(resource: &'static Resource, item: Map<String, Value>, spec: &ResultSpec) -> Result<Reply, DataError> {
-    if !spec.filters.is_empty() {
-        return Err(query::QueryError::NotACollection.into());
-    }
+    query::check_single(resource, spec)?;
     let spec = ResultSpec { fields: spec.fields.clone(), ..ResultSpec::default() };
     let mut page = query::list_in_memory(resource, vec![item], &spec)?;
     Ok(one(resource, page.items.pop().unwrap_or(Value::Null)))

@@ -67,6 +67,32 @@ pub(super) enum Plan {
     ApplicationSpec,
 }
 
+impl Plan {
+    /// Whether it answers with one resource, or something of it, whose fields are those of its resource type.
+    pub(super) fn is_single(&self) -> bool {
+        match self {
+            Self::One(..)
+            | Self::Workers { worker: Some(_), .. }
+            | Self::BuildDataValue(..)
+            | Self::LogContents(_)
+            | Self::LogRaw { .. }
+            | Self::ForceScheduler(_)
+            | Self::CommonParent { .. } => true,
+            Self::List(..)
+            | Self::Projects
+            | Self::Workers { worker: None, .. }
+            | Self::ChangesOfBuild(_)
+            | Self::BuildProperties(_)
+            | Self::RequestProperties(_)
+            | Self::BuildsetProperties(_)
+            | Self::ForceSchedulers(_)
+            | Self::CommitRangeTestResultSets { .. }
+            | Self::RootLinks
+            | Self::ApplicationSpec => false,
+        }
+    }
+}
+
 /// The builder that the path names.
 pub(super) fn builder(args: &Args) -> Option<BuilderRef> {
     args.number("builderid")

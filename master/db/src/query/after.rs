@@ -34,7 +34,7 @@ pub(super) fn split<'a>(
         return Ok((Cow::Borrowed(spec), None));
     };
     if !resource.has_id() {
-        return Err(QueryError::UnknownField(AFTER.to_owned()));
+        return Err(QueryError::UnknownParameter(AFTER.to_owned()));
     }
     let [cursor] = filter.values.as_slice() else { return Err(QueryError::InvalidCursor) };
     let mut rest = spec.clone();

@@ -81,6 +81,29 @@ impl Attachment {
         }
     }
 
+    /// An SQL expression of a text by which the lists of a collection are ordered: element by element, the empty list
+    /// first. `None` if they are not ordered: objects have no order, and the files of all changes are too many.
+    ///
+    /// The separator comes before every letter, and numbers are written with equal lengths.
+    pub(super) fn order_text(self) -> Option<&'static str> {
+        match self {
+            Self::BuilderMasters => Some(
+                "COALESCE((SELECT string_agg(CAST(1000000000000000000 + xbm.masterid AS TEXT), '\u{1}' \
+                 ORDER BY xbm.masterid) FROM builder_masters xbm JOIN masters xm ON xm.id = xbm.masterid \
+                 WHERE xbm.builderid = b.id AND xm.active), '')",
+            ),
+            Self::BuilderTags => Some(
+                "COALESCE((SELECT string_agg(xt.name, '\u{1}' ORDER BY xbt.id) FROM builders_tags xbt \
+                 JOIN tags xt ON xt.id = xbt.tagid WHERE xbt.builderid = b.id), '')",
+            ),
+            Self::WorkerConfiguredOn
+            | Self::WorkerConnectedTo
+            | Self::ChangeFiles
+            | Self::ChangeProperties
+            | Self::BuildsetSourceStamps => None,
+        }
+    }
+
     /// The statement up to the list of keys; the first column is the key.
     fn select(self) -> &'static str {
         match self {

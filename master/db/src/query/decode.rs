@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use serde_json::{Map, Value};
 
+use super::MAX_ANSWER_BYTES;
 use super::attach;
 use super::error::QueryError;
 use super::resource::{Field, Kind, Resource, Source};
@@ -83,6 +84,9 @@ impl<'a> Selection<'a> {
                 out.push(b',');
             }
             self.write_item(row, &attached, &mut out)?;
+            if out.len() > MAX_ANSWER_BYTES {
+                return Err(QueryError::TooLarge);
+            }
         }
         out.push(b']');
         String::from_utf8(out).map_err(|error| DbErr::Custom(error.to_string()).into())

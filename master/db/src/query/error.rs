@@ -8,9 +8,12 @@ use crate::DbError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueryError {
-    /// `field=`, `order=` or a filter names a field that the resource type does not have.
+    /// `field=` or `order=` names a field that the resource type does not have.
     #[error("no such field '{0}'")]
     UnknownField(String),
+    /// A filter on a field that the resource type does not have.
+    #[error("unrecognized query parameter '{0}'")]
+    UnknownParameter(String),
     /// A filter on a field that `field=` leaves out.
     #[error("cannot filter on un-selected fields: '{0}'")]
     FilterNotSelected(String),
@@ -28,7 +31,7 @@ pub enum QueryError {
         /// The operator, as in the query string.
         operator: &'static str,
     },
-    /// An order by a field that has none (lists and objects).
+    /// An order by a field that has none (most objects), or whose order would cost too much.
     #[error("cannot order by '{0}'")]
     Unordered(String),
     /// A filter on a single resource.
@@ -40,6 +43,9 @@ pub enum QueryError {
     /// More items than one answer may have.
     #[error("more than {} items: ask for pages with limit and offset", super::MAX_ITEMS)]
     TooManyItems,
+    /// More text than one answer may have.
+    #[error("the answer has more than {} MiB: ask for fewer items with limit, or for less of each with field", super::MAX_ANSWER_BYTES >> 20)]
+    TooLarge,
     /// More filters, values or keys of an order than one query may have.
     #[error("too many filters or values")]
     TooComplex,

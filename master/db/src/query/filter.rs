@@ -34,9 +34,20 @@ pub(super) fn push(resource: &'static Resource, filter: &Filter, sql: &mut Sql) 
         }
         (Source::Column(column), Kind::Integer) => {
             let values = integers(filter)?;
-            push_comparison(field, filter, column, values, sql)?;
+            if filter.op == FilterOp::Contains {
+                push_contains(&format!("CAST({column} AS TEXT)"), &digits(&values), sql);
+            } else {
+                push_comparison(field, filter, column, values, sql)?;
+            }
         }
-        (Source::Column(column), Kind::Time) => push_time(field, filter, column, &integers(filter)?, sql)?,
+        (Source::Column(column), Kind::Time) => {
+            let seconds = integers(filter)?;
+            if filter.op == FilterOp::Contains {
+                push_contains(&format!("CAST({column} / {MICROS} AS TEXT)"), &digits(&seconds), sql);
+            } else {
+                push_time(field, filter, column, &seconds, sql)?;
+            }
+        }
         (Source::Column(column), Kind::Text | Kind::Identifier) => {
             if filter.values.iter().any(|value| value.contains('\0')) {
                 return Err(invalid(filter));
@@ -62,7 +73,8 @@ pub(super) fn push(resource: &'static Resource, filter: &Filter, sql: &mut Sql) 
         (Source::SingletonList(column), _) if filter.op == FilterOp::Contains => {
             sql.push(column).push(" IN (").bind_list(integers(filter)?).push(")");
         }
-        // What is no single value equals no text that a client can write.
+        (_, Kind::Objects | Kind::Json | Kind::Embedded) => return Err(invalid(filter)),
+        // A list equals no text that a client can write.
         (
             Source::Column(_)
             | Source::SingletonList(_)
@@ -72,15 +84,16 @@ pub(super) fn push(resource: &'static Resource, filter: &Filter, sql: &mut Sql) 
             | Source::Built { .. }
             | Source::Constant(_),
             _,
-        ) => match filter.op {
-            FilterOp::Eq => {
-                sql.push("1 = 0");
+        ) => {
+            if field.kind == Kind::Integers {
+                integers(filter)?;
             }
-            FilterOp::Ne => {
-                sql.push("1 = 1");
-            }
-            _ => return Err(unsupported(filter)),
-        },
+            match filter.op {
+                FilterOp::Eq => sql.push("1 = 0"),
+                FilterOp::Ne => sql.push("1 = 1"),
+                _ => return Err(unsupported(filter)),
+            };
+        }
     }
     Ok(())
 }
@@ -210,6 +223,11 @@ fn unsupported(filter: &Filter) -> QueryError {
     QueryError::UnsupportedOperator { field: filter.field.clone(), operator }
 }
 
+/// Numbers as texts: a number "contains" another if its digits do, as in Buildbot.
+fn digits(numbers: &[i64]) -> Vec<String> {
+    numbers.iter().map(i64::to_string).collect()
+}
+
 /// The values as numbers. One beyond the range of ids and times is taken as the end of the range.
 fn integers(filter: &Filter) -> Result<Vec<i64>, QueryError> {
     filter
@@ -293,7 +311,10 @@ pub(super) fn matches(
         Kind::Integer | Kind::Time => {
             let wanted = integers(filter)?;
             match (filter.op, value.as_i64()) {
-                (FilterOp::Contains, _) => return Err(unsupported(filter)),
+                (FilterOp::Contains, value) => value.is_some_and(|value| {
+                    let text = value.to_string();
+                    digits(&wanted).iter().any(|wanted| text.contains(wanted.as_str()))
+                }),
                 (FilterOp::Ne, value) => value.is_none_or(|value| !wanted.contains(&value)),
                 (_, None) => false,
                 (FilterOp::Eq, Some(value)) => wanted.contains(&value),
@@ -320,10 +341,16 @@ pub(super) fn matches(
                 })
             })
         }
-        Kind::Integers | Kind::Texts | Kind::Objects | Kind::Json | Kind::Embedded => match filter.op {
-            FilterOp::Eq => false,
-            FilterOp::Ne => true,
-            _ => return Err(unsupported(filter)),
-        },
+        Kind::Objects | Kind::Json | Kind::Embedded => return Err(invalid(filter)),
+        Kind::Integers | Kind::Texts => {
+            if field.kind == Kind::Integers {
+                integers(filter)?;
+            }
+            match filter.op {
+                FilterOp::Eq => false,
+                FilterOp::Ne => true,
+                _ => return Err(unsupported(filter)),
+            }
+        }
     })
 }

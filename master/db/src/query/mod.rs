@@ -8,8 +8,8 @@
 //! The meaning is the same on SQLite and PostgreSQL, and is this:
 //!
 //! - A field that is null never equals anything, and no comparison with it holds; so `ne` does match it.
-//! - In an order, null comes before everything else and false before true; texts are ordered by code point. The id
-//!   decides between equals, so that pages neither overlap nor leave gaps.
+//! - In an order, null comes before everything else and false before true; texts are ordered by code point, lists by
+//!   their first difference. The id decides between equals, so that pages neither overlap nor leave gaps.
 //! - Times are compared in whole seconds, as the API shows them, but ordered by the microseconds behind them.
 
 mod after;
@@ -36,12 +36,16 @@ pub use scope::{BuildRef, BuilderRef, CodebaseRef, LogRef, ProjectRef, Scope, St
 
 use after::Paging;
 use decode::Selection;
-use resource::Totals;
+use resource::{Source, Totals};
 use sql::Sql;
 
 /// The most items of one answer. Whoever wants more asks page by page; without a bound, one request for all builds of
 /// a large farm would take the replica's memory.
 pub const MAX_ITEMS: u64 = 100_000;
+
+/// The most text of one answer. The largest number of builds or requests is well below it; texts that clients and
+/// commits bring along (comments, properties) are not.
+const MAX_ANSWER_BYTES: usize = 128 << 20;
 
 /// The most filter values of one query; each is a bound parameter, of which both databases allow some ten thousands.
 const MAX_FILTER_VALUES: usize = 2_000;
@@ -82,7 +86,7 @@ pub async fn list<C: ConnectionTrait>(
     spec: &ResultSpec,
 ) -> Result<Page, QueryError> {
     if spec.filters.iter().any(|filter| filter.field == after::AFTER) {
-        return Err(QueryError::UnknownField(after::AFTER.to_owned()));
+        return Err(QueryError::UnknownParameter(after::AFTER.to_owned()));
     }
     let Rows { selection, rows, .. } = rows(connection, resource, scopes, spec).await?;
     let items = selection.decode(connection, &rows).await?;
@@ -247,16 +251,14 @@ fn push_condition(
 /// The one item of `resource` within `scopes`, if it exists. Of the spec only fields and properties count.
 ///
 /// # Errors
-/// When the spec names unknown fields or has filters, or when the database fails.
+/// As [`check_single`], or when the database fails.
 pub async fn find<C: ConnectionTrait>(
     connection: &C,
     resource: &'static Resource,
     scopes: &[Scope],
     spec: &ResultSpec,
 ) -> Result<Option<Value>, QueryError> {
-    if !spec.filters.is_empty() {
-        return Err(QueryError::NotACollection);
-    }
+    check_single(resource, spec)?;
     let selection = Selection::new(resource, &spec.fields, &spec.properties)?;
     let mut sql = Sql::new(connection.get_database_backend());
     sql.push("SELECT ");
@@ -301,6 +303,15 @@ pub fn list_in_memory(
     Ok(Page { items, total })
 }
 
+/// Checks the spec of a single resource: a filter is an error; an order says nothing, but its fields have to exist.
+///
+/// # Errors
+/// [`QueryError::NotACollection`] for a filter, else as for a collection.
+pub fn check_single(resource: &'static Resource, spec: &ResultSpec) -> Result<(), QueryError> {
+    check(resource, spec)?;
+    if spec.filters.is_empty() { Ok(()) } else { Err(QueryError::NotACollection) }
+}
+
 /// Checks a spec against the resource type, in the order in which the API applies its parts, and returns the fields that
 /// it selects.
 fn check(resource: &'static Resource, spec: &ResultSpec) -> Result<Vec<&'static Field>, QueryError> {
@@ -315,15 +326,21 @@ fn check(resource: &'static Resource, spec: &ResultSpec) -> Result<Vec<&'static 
     let fields = resource.select(&spec.fields)?;
     let selected = |name: &str| fields.iter().any(|field| field.name == name);
     for filter in &spec.filters {
-        resource.field(&filter.field)?;
+        if !resource.has_field(&filter.field) {
+            return Err(QueryError::UnknownParameter(filter.field.clone()));
+        }
         if !selected(&filter.field) {
             return Err(QueryError::FilterNotSelected(filter.field.clone()));
         }
     }
     for order in &spec.order {
-        resource.field(&order.field)?;
+        let field = resource.field(&order.field)?;
         if !selected(&order.field) {
             return Err(QueryError::OrderNotSelected(order.field.clone()));
+        }
+        // Without `property=` all are equal.
+        if matches!(field.source, Source::Properties(_)) && !spec.properties.is_empty() {
+            return Err(QueryError::Unordered(order.field.clone()));
         }
     }
     Ok(fields)

@@ -49,16 +49,28 @@ pub(super) fn keys(
             Source::Flag { when_true, .. } => {
                 (Cow::Owned(format!("(CASE WHEN {when_true} THEN 1 ELSE 0 END)")), Kind::Integer)
             }
-            Source::JsonText { .. }
-            | Source::Built { .. }
-            | Source::SingletonList(_)
-            | Source::Attached(_)
-            | Source::Properties(_)
-            | Source::Constant(_) => {
+            // The empty list comes first, as null does.
+            Source::SingletonList(column) => (Cow::Borrowed(*column), Kind::Integer),
+            Source::Attached(attachment) => match attachment.order_text() {
+                Some(expression) => (Cow::Borrowed(expression), Kind::Text),
+                None => return Err(QueryError::Unordered(key.field.clone())),
+            },
+            // Objects have no order among themselves; whether there is one has.
+            Source::Built { columns: [(column, _), ..], .. } if field.nullable => {
+                (Cow::Owned(format!("(CASE WHEN {column} IS NULL THEN 0 ELSE 1 END)")), Kind::Integer)
+            }
+            // Not asked for, so the same for all.
+            Source::Properties(_) => continue,
+            Source::JsonText { .. } | Source::Built { .. } | Source::Constant(_) => {
                 return Err(QueryError::Unordered(key.field.clone()));
             }
         };
-        keys.push(SortKey { expression, kind, nullable: field.nullable, descending: key.descending });
+        let nullable = match &field.source {
+            Source::Column(_) | Source::Flag { .. } => field.nullable,
+            Source::SingletonList(_) => true,
+            _ => false,
+        };
+        keys.push(SortKey { expression, kind, nullable, descending: key.descending });
         if total {
             // What follows a unique key has no say; a shorter order is more often an index's.
             return Ok(keys);
@@ -68,7 +80,7 @@ pub(super) fn keys(
         Ties::Follow => false,
         Ties::OldestFirstAfter(column) => known.last() == Some(&column),
     };
-    let descending = !queue && order.last().is_some_and(|key| key.descending);
+    let descending = !queue && keys.last().is_some_and(|key| key.descending);
     keys.push(SortKey::id(resource, descending));
     Ok(keys)
 }
@@ -98,7 +110,7 @@ pub(super) fn sort(
 ) -> Result<(), QueryError> {
     for key in order {
         let field = resource.field(&key.field)?;
-        if matches!(field.kind, Kind::Integers | Kind::Texts | Kind::Objects | Kind::Json | Kind::Embedded) {
+        if matches!(field.kind, Kind::Objects | Kind::Json | Kind::Embedded) {
             return Err(QueryError::Unordered(key.field.clone()));
         }
     }
@@ -123,6 +135,12 @@ fn compare(left: Option<&Value>, right: Option<&Value>) -> Ordering {
         (Value::Bool(left), Value::Bool(right)) => left.cmp(right),
         (Value::Number(left), Value::Number(right)) => left.as_i64().cmp(&right.as_i64()),
         (Value::String(left), Value::String(right)) => left.cmp(right),
+        (Value::Array(left), Value::Array(right)) => left
+            .iter()
+            .zip(right)
+            .map(|(left, right)| compare(Some(left), Some(right)))
+            .find(|ordering| ordering.is_ne())
+            .unwrap_or_else(|| left.len().cmp(&right.len())),
         _ => Ordering::Equal,
     }
 }

@@ -130,9 +130,12 @@ impl Resource {
     pub fn field(&'static self, name: &str) -> Result<&'static Field, QueryError> {
         self.fields.iter().find(|field| field.name == name).ok_or_else(|| QueryError::UnknownField(name.to_owned()))
     }
-}
 
-impl Resource {
+    /// Whether it has a field called `name`.
+    pub fn has_field(&self, name: &str) -> bool {
+        self.fields.iter().any(|field| field.name == name)
+    }
+
     /// Whether the collection grows without end, so that all of it may be more than one wants to hold in memory.
     pub fn grows(&self) -> bool {
         self.totals == Totals::Page

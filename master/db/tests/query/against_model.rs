@@ -89,8 +89,10 @@ fn spec(resource: &'static Resource, key: &'static str, items: &[Map<String, Val
         .fields
         .iter()
         .filter(|field| {
-            matches!(field.kind, Kind::Integer | Kind::Text | Kind::Identifier | Kind::Boolean | Kind::Time)
+            !matches!(field.kind, Kind::Objects | Kind::Json | Kind::Embedded)
                 && !(resource.plural == "projects" && field.name == "active")
+                // The files of all changes are too many to order by.
+                && field.name != "files"
         })
         .map(|field| field.name)
         .collect();

@@ -1,11 +1,11 @@
 //! What the model cannot tell: paging, totals, scopes, attached fields, errors.
 
-use buildguild_db::on_both_databases;
 use buildguild_db::query::{
     self, BuildRef, BuilderRef, LogRef, Page, ProjectRef, QueryError, Resource, Scope, StepRef, WorkerRef,
     resources as r,
 };
 use buildguild_db::test_support::TestDb;
+use buildguild_db::{execute, on_both_databases};
 use buildguild_types::spec::{Filter, FilterOp, OrderBy, ResultSpec};
 use serde_json::{Value, json};
 
@@ -23,6 +23,7 @@ on_both_databases!(
     lists_and_embedded_resources_are_attached,
     only_the_fields_asked_for,
     refused_specs_name_the_field,
+    what_has_an_object_comes_after_what_has_none,
 );
 
 async fn list(test: &TestDb, resource: &'static Resource, scopes: &[Scope], spec: &ResultSpec) -> Page {
@@ -157,7 +158,7 @@ async fn what_is_no_cursor_is_refused(test: &TestDb) {
     // Properties have no id.
     let spec = ResultSpec { filters: vec![filter("after", FilterOp::Eq, "")], ..ResultSpec::default() };
     let refused = query::list_text(test.db.read(), &r::BUILD_PROPERTIES, &[], &spec).await.expect_err("refused");
-    assert!(matches!(refused, QueryError::UnknownField(_)), "{refused}");
+    assert!(matches!(refused, QueryError::UnknownParameter(_)), "{refused}");
 }
 
 fn buildid(item: &Value) -> i64 {
@@ -361,16 +362,20 @@ async fn refused_specs_name_the_field(test: &TestDb) {
     let unknown = ResultSpec { fields: vec!["nosuch".to_owned()], ..base() };
     assert_eq!(refuse(unknown).await, "no such field 'nosuch'");
     let unknown = ResultSpec { filters: vec![filter("nosuch", FilterOp::Eq, "1")], ..base() };
-    assert_eq!(refuse(unknown).await, "no such field 'nosuch'");
+    assert_eq!(refuse(unknown).await, "unrecognized query parameter 'nosuch'");
     let unknown = ResultSpec { order: vec![order("nosuch", false)], ..base() };
     assert_eq!(refuse(unknown).await, "no such field 'nosuch'");
     let bad = ResultSpec { filters: vec![filter("number", FilterOp::Eq, "two")], ..base() };
     assert_eq!(refuse(bad).await, "invalid filter value for number");
     let bad = ResultSpec { filters: vec![filter("state_string", FilterOp::Eq, "nul\0")], ..base() };
     assert_eq!(refuse(bad).await, "invalid filter value for state_string");
-    let bad = ResultSpec { filters: vec![filter("number", FilterOp::Contains, "2")], ..base() };
-    assert_eq!(refuse(bad).await, "field 'number' cannot be filtered with 'contains'");
-    let bad = ResultSpec { order: vec![order("properties", false)], ..base() };
+    let bad = ResultSpec { filters: vec![filter("complete", FilterOp::Contains, "true")], ..base() };
+    assert_eq!(refuse(bad).await, "field 'complete' cannot be filtered with 'contains'");
+    let bad = ResultSpec { filters: vec![filter("properties", FilterOp::Ne, "x")], ..base() };
+    assert_eq!(refuse(bad).await, "invalid filter value for properties");
+    let by_properties = ResultSpec { order: vec![order("properties", false)], ..base() };
+    assert_eq!(list(test, &r::BUILDS, &[], &by_properties).await, list(test, &r::BUILDS, &[], &base()).await);
+    let bad = ResultSpec { properties: vec!["*".to_owned()], ..by_properties };
     assert_eq!(refuse(bad).await, "cannot order by 'properties'");
     let fields = vec!["buildid".to_owned()];
     let left_out = ResultSpec { fields: fields.clone(), filters: vec![filter("number", FilterOp::Eq, "1")], ..base() };
@@ -384,4 +389,34 @@ async fn refused_specs_name_the_field(test: &TestDb) {
     let single = ResultSpec { filters: vec![filter("number", FilterOp::Eq, "1")], ..base() };
     let refused = query::find(test.db.read(), &r::BUILDS, &[Scope::Id("buildid", 1)], &single).await;
     assert!(matches!(refused, Err(QueryError::NotACollection)), "{refused:?}");
+    let single = ResultSpec { order: vec![order("nosuch", false)], ..base() };
+    let refused = query::find(test.db.read(), &r::BUILDS, &[Scope::Id("buildid", 1)], &single).await;
+    assert!(matches!(refused, Err(QueryError::UnknownField(_))), "{refused:?}");
+    let single = ResultSpec { order: vec![order("number", true)], ..base() };
+    let found = query::find(test.db.read(), &r::BUILDS, &[Scope::Id("buildid", 1)], &single).await;
+    assert!(matches!(found, Ok(Some(_))), "{found:?}");
+}
+
+/// An object has no order, but whether there is one has.
+async fn what_has_an_object_comes_after_what_has_none(test: &TestDb) {
+    fixtures::fill(test).await;
+    let patch = "INSERT INTO patches (id, patchlevel, patch_base64, patch_author, patch_comment)
+                 VALUES (1, 1, '', 'a', 'c')";
+    test.db
+        .write(|tx| async move {
+            execute(&tx, patch, vec![]).await?;
+            execute(&tx, "UPDATE sourcestamps SET patchid = 1 WHERE id IN (2, 4)", vec![]).await
+        })
+        .await
+        .expect("makes patches");
+    for descending in [false, true] {
+        let spec = ResultSpec { order: vec![order("patch", descending)], ..ResultSpec::default() };
+        let page = list(test, &r::SOURCESTAMPS, &[], &spec).await;
+        let mut patched: Vec<bool> = page.items.iter().map(|item| !item["patch"].is_null()).collect();
+        assert!(patched.contains(&true) && patched.contains(&false), "{patched:?}");
+        if descending {
+            patched.reverse();
+        }
+        assert!(patched.is_sorted(), "{patched:?}");
+    }
 }

@@ -1,6 +1,8 @@
 //! From the query string to a result spec. Whether the fields exist and the values fit is checked by who knows the
 //! resource type.
 
+use std::borrow::Cow;
+
 use buildguild_types::spec::{Filter, FilterOp, OrderBy, ResultSpec};
 use thiserror::Error;
 
@@ -21,9 +23,12 @@ pub(crate) enum QueryError {
 }
 
 /// Parses a query string by the grammar of the API: `field`, `order`, `limit`, `offset`, `property`, and filters
-/// `name` or `name__op`. Unknown operators are ignored, as Buildbot does.
+/// `name` or `name__op`. Unknown operators are ignored, as Buildbot does; and of several limits the first one counts.
 pub(crate) fn parse_spec(query: &str) -> Result<ResultSpec, QueryError> {
     let mut spec = ResultSpec::default();
+    let (mut limits, mut offsets) = (0, 0);
+    // The parameter behind each filter: `id=1&id__eq=2` are two conditions, `id=1&id=2` is one.
+    let mut names: Vec<Cow<'_, str>> = Vec::new();
     for (n, (name, value)) in parameters(query).enumerate() {
         if n == MAX_PARAMETERS {
             return Err(QueryError::TooMany);
@@ -31,8 +36,20 @@ pub(crate) fn parse_spec(query: &str) -> Result<ResultSpec, QueryError> {
         match name.as_ref() {
             "field" => spec.fields.push(value.into_owned()),
             "property" => spec.properties.push(value.into_owned()),
-            "limit" => spec.limit = Some(number(&value).ok_or(QueryError::Limit)?),
-            "offset" => spec.offset = Some(number(&value).ok_or(QueryError::Offset)?),
+            "limit" => {
+                let limit = number(&value).ok_or(QueryError::Limit)?;
+                limits += 1;
+                if limits == 1 {
+                    spec.limit = u64::try_from(limit).ok();
+                }
+            }
+            "offset" => {
+                let offset = number(&value).ok_or(QueryError::Offset)?;
+                offsets += 1;
+                if offsets == 1 {
+                    spec.offset = u64::try_from(offset).ok();
+                }
+            }
             "order" => {
                 let (field, descending) = match value.strip_prefix('-') {
                     Some(field) => (field, true),
@@ -45,8 +62,13 @@ pub(crate) fn parse_spec(query: &str) -> Result<ResultSpec, QueryError> {
                     None => (name.as_ref(), Some(FilterOp::Eq)),
                     Some((field, suffix)) => (field, FilterOp::from_suffix(suffix)),
                 };
-                if let Some(op) = op {
-                    add_filter(&mut spec.filters, field, op, value.into_owned());
+                let Some(op) = op else { continue };
+                match names.iter().position(|known| *known == name) {
+                    Some(filter) => spec.filters[filter].values.push(value.into_owned()),
+                    None => {
+                        spec.filters.push(Filter { field: field.to_owned(), op, values: vec![value.into_owned()] });
+                        names.push(name);
+                    }
                 }
             }
         }
@@ -54,18 +76,14 @@ pub(crate) fn parse_spec(query: &str) -> Result<ResultSpec, QueryError> {
     Ok(spec)
 }
 
-/// Values of one field and operator belong to one filter.
-fn add_filter(filters: &mut Vec<Filter>, field: &str, op: FilterOp, value: String) {
-    match filters.iter_mut().find(|filter| filter.op == op && filter.field == field) {
-        Some(filter) => filter.values.push(value),
-        None => filters.push(Filter { field: field.to_owned(), op, values: vec![value] }),
-    }
-}
-
-/// A decimal number; one beyond all collections counts as the largest.
-fn number(text: &str) -> Option<u64> {
-    let is_decimal = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    is_decimal.then(|| text.parse().unwrap_or(u64::MAX).min(i64::MAX.unsigned_abs()))
+/// A whole number, with or without a sign; one beyond all collections counts as the largest. A negative limit or offset
+/// means none, as for the large collections of Buildbot.
+fn number(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let is_decimal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let beyond = if text.starts_with('-') { i64::MIN } else { i64::MAX };
+    is_decimal.then(|| text.parse().unwrap_or(beyond))
 }
 
 #[cfg(test)]
@@ -91,7 +109,8 @@ mod tests {
             filters,
             [
                 ("tags", FilterOp::Contains, "a,b".to_owned()),
-                ("name", FilterOp::Eq, "x,y".to_owned()),
+                ("name", FilterOp::Eq, "x".to_owned()),
+                ("name", FilterOp::Eq, "y".to_owned()),
                 ("builderid", FilterOp::Eq, "1".to_owned()),
                 ("builderid", FilterOp::Gt, "3".to_owned()),
             ]
@@ -102,9 +121,10 @@ mod tests {
     fn limits_must_be_numbers() {
         for (query, error) in [
             ("limit=x", QueryError::Limit),
-            ("limit=-1", QueryError::Limit),
             ("limit=", QueryError::Limit),
-            ("limit=%2B1", QueryError::Limit),
+            ("limit=+", QueryError::Limit),
+            ("limit=%2B-1", QueryError::Limit),
+            ("limit=1&limit=x", QueryError::Limit),
             ("offset=1.5", QueryError::Offset),
         ] {
             assert_eq!(parse_spec(query), Err(error), "{query}");
@@ -112,6 +132,20 @@ mod tests {
         assert_eq!(parse_spec(&"a=1&".repeat(MAX_PARAMETERS + 1)), Err(QueryError::TooMany));
         let huge = parse_spec("limit=99999999999999999999999").expect("parses");
         assert_eq!(huge.limit, Some(i64::MAX.unsigned_abs()));
+    }
+
+    #[test]
+    fn limits_may_have_signs() {
+        for (query, limit, offset) in [
+            ("limit=-1&offset=-99999999999999999999999", None, None),
+            ("limit=+2&offset=%2B3", Some(2), Some(3)),
+            ("limit=1&limit=2&offset=3&offset=4", Some(1), Some(3)),
+            ("limit=-1&limit=2", None, None),
+            ("limit&offset", None, None),
+        ] {
+            let spec = parse_spec(query).expect("parses");
+            assert_eq!((spec.limit, spec.offset), (limit, offset), "{query}");
+        }
     }
 
     proptest! {
