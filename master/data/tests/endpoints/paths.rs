@@ -3,7 +3,7 @@
 use buildguild_data::{DataError, ErrorKind};
 use buildguild_db::on_both_databases;
 use buildguild_db::test_support::TestDb;
-use buildguild_types::spec::{Filter, FilterOp, ResultSpec};
+use buildguild_types::spec::{Filter, FilterOp, OrderBy, ResultSpec};
 use serde_json::{Value, json};
 
 use super::farm::{each, get, get_with, one, reader};
@@ -233,6 +233,20 @@ async fn the_api_describes_itself(test: &TestDb) {
         fields[7],
         json!({"name": "tags", "type": "list", "type_spec": {"type": "list", "of": {"name": "string"}}})
     );
+    let field = |path: &str, name: &str| {
+        let item = spec.items.iter().find(|item| item["path"] == json!(path)).expect("is there");
+        let fields = item["type_spec"]["fields"].as_array().expect("a list");
+        fields.iter().find(|field| field["name"] == json!(name)).cloned().expect("a field")
+    };
+    let results = json!({"name": "results", "type": "integer or None",
+                         "type_spec": {"name": "integer", "can_be_null": true}});
+    assert_eq!(field("buildrequests", "results"), results);
+    let master = field("schedulers", "master");
+    let last_active = json!({"name": "last_active", "type": "datetime", "type_spec": {"name": "datetime"}});
+    assert_eq!((&master["type"], &master["type_spec"]["type"]), (&json!("master or None"), &json!("master")));
+    assert_eq!(master["type_spec"]["fields"][3], last_active);
+    assert_eq!(field("changes", "sourcestamp")["type_spec"]["fields"][6]["type_spec"]["fields"][1]["name"], "body");
+    assert_eq!(field("builds", "properties")["type"], "sourcedproperties or None");
 }
 
 async fn errors_say_what_is_wrong(test: &TestDb) {
@@ -280,6 +294,16 @@ async fn errors_say_what_is_wrong(test: &TestDb) {
     for path in ["builds/1", "builds/1/properties", "forceschedulers/force", "workers/1"] {
         match get_with(&reader, path, &spec).await {
             Err(error) => assert_eq!(error.kind(), ErrorKind::BadQuery, "{path}: {error}"),
+            Ok(items) => panic!("{path}: {items:?}"),
+        }
+    }
+    let order = OrderBy { field: "nosuch".to_owned(), descending: true };
+    let spec = ResultSpec { order: vec![order], ..ResultSpec::default() };
+    for path in
+        ["builds", "builds/1", "builds/99", "workers/1", "forceschedulers/none", "logs/1/contents", "logs/1/raw"]
+    {
+        match get_with(&reader, path, &spec).await {
+            Err(error) => assert_eq!(error.to_string(), "no such field 'nosuch'", "{path}"),
             Ok(items) => panic!("{path}: {items:?}"),
         }
     }
