@@ -19,19 +19,25 @@ pub(super) struct Key {
     /// The default as text; empty for "not set".
     pub(super) default: &'static str,
     pub(super) show: Show,
+    /// Whether a file may write its values as a list; a text has commas between them.
+    pub(super) is_list: bool,
     pub(super) doc: &'static str,
 }
 
 const fn key(name: &'static str, default: &'static str, doc: &'static str) -> Key {
-    Key { name, default, show: Show::Plain, doc }
+    Key { name, default, show: Show::Plain, is_list: false, doc }
 }
 
 const fn url(name: &'static str, default: &'static str, doc: &'static str) -> Key {
-    Key { name, default, show: Show::Url, doc }
+    Key { name, default, show: Show::Url, is_list: false, doc }
 }
 
 const fn hidden(name: &'static str, doc: &'static str) -> Key {
-    Key { name, default: "", show: Show::Hidden, doc }
+    Key { name, default: "", show: Show::Hidden, is_list: false, doc }
+}
+
+const fn list(name: &'static str, doc: &'static str) -> Key {
+    Key { name, default: "", show: Show::Plain, is_list: true, doc }
 }
 
 /// All settings, in the order in which they are shown.
@@ -58,10 +64,9 @@ pub(super) const KEYS: &[Key] = &[
         "connections, and besides event streams, of one client; 0: any number",
     ),
     key("web.requests_per_second", "200", "of one client, in the mean over ten seconds; 0: any number"),
-    key(
+    list(
         "web.trusted_proxies",
-        "",
-        "addresses and ranges of proxies that may say who their clients are, comma-separated",
+        "addresses and ranges of proxies that may say who their clients are; a list, or a text with commas",
     ),
     key("worker.listen", "", "address for workers; c['protocols'] of the farm config if not set"),
     key("cluster.check_in_interval", "5s", "how often a master shows that it lives"),

@@ -254,11 +254,11 @@ impl Settings {
             } else {
                 Origin::Default
             };
-            match value.into_string() {
+            match text_of(key, value) {
                 Ok(text) => {
                     values.insert(key.name, (text, origin));
                 }
-                Err(_) => problems.push(format!("{}: must be a single value", key.name)),
+                Err(what) => problems.push(format!("{}: must be {what}", key.name)),
             }
         }
         let reader = Reader { values, problems, base: file.and_then(Path::parent).map(Path::to_owned) };
@@ -442,6 +442,25 @@ impl Reader {
     }
 }
 
+/// A setting as text; else what it must be. A file may write those with several values as a list.
+fn text_of(key: &Key, value: config::Value) -> Result<String, &'static str> {
+    if !key.is_list {
+        return value.into_string().map_err(|_| "a single value");
+    }
+    let what = "a list of texts, or one text with commas between them";
+    match value.kind {
+        config::ValueKind::String(text) => Ok(text),
+        config::ValueKind::Array(parts) => {
+            let parts = parts.into_iter().map(|part| match part.kind {
+                config::ValueKind::String(text) if !text.contains(',') => Ok(text),
+                _ => Err(what),
+            });
+            Ok(parts.collect::<Result<Vec<String>, _>>()?.join(","))
+        }
+        _ => Err(what),
+    }
+}
+
 /// The parts of a comma-separated list.
 fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
@@ -530,6 +549,26 @@ mod tests {
         assert!(text.contains("unknown setting `database.pool_sise`; did you mean `database.pool_size`?"), "{text}");
         assert!(text.contains("unknown setting `BUILDGUILD__BROKER__ULR`; did you mean `broker.url`?"), "{text}");
         assert!(text.contains("cluster.expire_after: `soon` is not a duration"), "{text}");
+    }
+
+    #[test]
+    fn several_values_are_a_list_or_a_text_with_commas() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let file = dir.path().join("buildguild.toml");
+        let load = |value: &str, variables: &[(&str, &str)]| {
+            std::fs::write(&file, format!("[web]\ntrusted_proxies = {value}\n")).expect("write");
+            let settings = Settings::load(Path::new("/srv/ci"), Some(&file), env(variables));
+            settings.map(|settings| settings.web.trusted_proxies).map_err(|error| error.to_string())
+        };
+        let both = Ok(vec!["10.0.0.0/8".to_owned(), "::1".to_owned()]);
+        assert_eq!(load(r#"["10.0.0.0/8", "::1"]"#, &[]), both);
+        assert_eq!(load(r#""10.0.0.0/8, ::1""#, &[]), both);
+        assert_eq!(load(r#"["192.0.2.1"]"#, &[("BUILDGUILD__WEB__TRUSTED_PROXIES", "10.0.0.0/8,::1")]), both);
+        assert_eq!(load("[]", &[]), Ok(Vec::new()));
+        for wrong in ["1", "true", "[1]", r#"[["::1"]]"#, r#"["::1,::2"]"#] {
+            let text = load(wrong, &[]).expect_err("is refused");
+            assert!(text.contains("web.trusted_proxies: must be a list of texts"), "{wrong}: {text}");
+        }
     }
 
     #[test]
