@@ -10,6 +10,7 @@ pub mod fuzzing;
 mod glob;
 mod handover;
 mod http;
+mod json;
 mod limits;
 mod live;
 mod metrics;

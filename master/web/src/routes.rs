@@ -18,10 +18,10 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         )
         // Live events.
         .route("/ws", web::get().to(live::websocket))
-        .route("/sse/listen", web::get().to(live::listen))
-        .route("/sse/listen/{path:.*}", web::get().to(live::listen))
         .route("/sse/{command:add|remove}", web::get().to(live::change_filters))
         .route("/sse/{command:add|remove}/{rest:.*}", web::get().to(live::change_filters))
+        .route("/sse", web::get().to(live::listen))
+        .route("/sse/{path:.*}", web::get().to(live::listen))
         // Workers.
         .route("/worker", web::get().to(worker::connect))
         // The stock worker knows host and port only, and asks for the root.

@@ -2,7 +2,7 @@
 
 mod support;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{Server, Setup, call};
 
 fn limited(requests_per_second: u32, connections: usize) -> Setup {
@@ -34,6 +34,18 @@ async fn a_client_that_asks_too_often_is_told_when_to_come_back() {
     let wait: u64 = response.headers()["retry-after"].to_str().expect("a text").parse().expect("seconds");
     assert!((1..=2).contains(&wait), "{wait}");
     assert_eq!(response.text().await.expect("a body"), r#"{"error":"too many requests from this address"}"#);
+    // A control call is refused in its own form.
+    let body = call("stop", json!({})).to_string();
+    let request = server.client.post(server.url("/api/v2/builds/1")).header("X-Forwarded-For", "192.0.2.1");
+    let response = request.header("Content-Type", "application/json").body(body).send().await.expect("answers");
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["content-type"]),
+        (429, &"application/json".parse().expect("a value"))
+    );
+    assert!(response.headers().contains_key("retry-after"));
+    let answer: Value = response.json().await.expect("JSON");
+    let error = json!({ "code": -32600, "message": "too many requests from this address" });
+    assert_eq!(answer, json!({ "jsonrpc": "2.0", "id": null, "error": error }));
     // Others, this machine itself and health checks are not concerned.
     assert_eq!(get_as(&server, "192.0.2.2", "/api/v2/builders").await.status(), 200);
     assert_eq!(get_as(&server, "192.0.2.1", "/health/live").await.status(), 200);

@@ -53,6 +53,24 @@ async fn handshake_events_and_filters() {
     server.stop().await;
 }
 
+/// A client may name the stream alone, and say later what it wants to hear.
+#[tokio::test]
+async fn a_stream_without_a_path_gets_its_filters_later() {
+    let server = Server::start().await;
+    for path in ["/sse", "/sse/"] {
+        let mut stream = Stream::open(&server, path, None).await;
+        let uuid = stream.handshake().await.data;
+        assert_eq!(command(&server, &format!("/sse/add/{uuid}/builds/*/*")).await, (200, "ok".to_owned()));
+        publish_build(&server, 3).await;
+        assert_eq!(stream.key().await, "builds/3/new");
+    }
+    let mut stream = Stream::open(&server, "/sse/builds/*/*/", None).await;
+    stream.handshake().await;
+    publish_build(&server, 4).await;
+    assert_eq!(stream.key().await, "builds/4/new");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_stream_resumes_after_its_last_id() {
     let server = Server::start().await;

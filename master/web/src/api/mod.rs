@@ -16,6 +16,7 @@ use actix_web::{
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::control::decode as decode_control_call;
+pub(crate) use self::control::refuse_too_many;
 pub(crate) use self::openapi::openapi;
 use self::{cors::Origin, error::ApiError};
 use crate::{conditional, query::decode_path_part, state::AppState};

@@ -11,7 +11,7 @@ use actix_web::{
     HttpResponse,
     body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::{StatusCode, header},
+    http::{ConnectionType, Method, StatusCode, header},
     middleware::Next,
     web,
 };
@@ -22,7 +22,7 @@ pub(crate) use self::{
     connections::{Connection, Hold, Holders},
     rate::{FORGET_EVERY, RateLimits},
 };
-use crate::{handover::Socket, state::AppState};
+use crate::{api::refuse_too_many, handover::Socket, state::AppState};
 
 /// Paths that are never limited: whoever watches over the server has to get through when it is busy.
 const EXEMPT: [&str; 3] = ["/health/live", "/health/ready", "/metrics"];
@@ -37,7 +37,9 @@ pub(crate) async fn enforce<B: MessageBody>(
     };
     if let Some(refusal) = refusal(&state, &request) {
         state.metrics.refused.with_label_values(&[refusal.reason]).inc();
-        return Ok(request.into_response(refusal.respond()).map_into_right_body());
+        let is_call = request.method() == Method::POST && request.path().starts_with("/api/");
+        let response = if is_call { refusal.respond_to_call() } else { refusal.respond() };
+        return Ok(request.into_response(response).map_into_right_body());
     }
     let mut response = next.call(request).await?.map_into_left_body();
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
@@ -55,13 +57,22 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// The answer.
     pub(crate) fn respond(&self) -> HttpResponse {
-        let mut response = HttpResponse::build(StatusCode::TOO_MANY_REQUESTS);
-        response.insert_header((header::RETRY_AFTER, self.retry_after_secs.to_string()));
-        if self.closes {
-            response.force_close();
-        }
         let body = serde_json::json!({ "error": self.text }).to_string();
-        response.content_type("text/plain; charset=utf-8").body(body)
+        let mut response = HttpResponse::build(StatusCode::TOO_MANY_REQUESTS);
+        self.come_back_later(response.content_type("text/plain; charset=utf-8").body(body))
+    }
+
+    /// The answer to a control call, in its form.
+    fn respond_to_call(&self) -> HttpResponse {
+        self.come_back_later(refuse_too_many(self.text))
+    }
+
+    fn come_back_later(&self, mut response: HttpResponse) -> HttpResponse {
+        response.headers_mut().insert(header::RETRY_AFTER, self.retry_after_secs.into());
+        if self.closes {
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        response
     }
 }
 

@@ -7,6 +7,8 @@
 use broker_adapters::{Cursor, TopicFilter};
 use serde_json::{Map, Value, json};
 
+use crate::json;
+
 /// A client's command.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Command {
@@ -41,12 +43,12 @@ pub(super) fn success(id: &Value, message: &str, cursor: Option<&Cursor>) -> Str
 
 /// Reads a frame. Never panics, whatever it holds.
 pub(super) fn decode(frame: &[u8]) -> Result<(Value, Command), FrameError> {
-    let Ok(Value::Object(mut object)) = serde_json::from_slice(frame) else { return Err(FrameError::NotAnObject) };
+    let Ok(Value::Object(mut object)) = json::from_slice(frame) else { return Err(FrameError::NotAnObject) };
     let refuse = |id: &Value, code, text: &str| Err(FrameError::Answer(error(id, code, text)));
-    let Some(id) = object.remove("_id") else {
+    let Some(id) = object.remove("_id").filter(|id| !id.is_null()) else {
         return refuse(&Value::Null, 400, "no '_id' or 'type' in websocket frame");
     };
-    let Some(name) = object.remove("cmd") else {
+    let Some(name) = object.remove("cmd").filter(|name| !name.is_null()) else {
         return refuse(&Value::Null, 400, "no 'cmd' in websocket frame");
     };
     let command = match name.as_str() {
@@ -77,6 +79,14 @@ fn filter(value: &Value) -> Result<TopicFilter, String> {
     if filter.is_internal() { Err(invalid()) } else { Ok(filter) }
 }
 
+/// The error for more paths than a connection may have.
+pub(super) fn too_many_paths() -> String {
+    format!(
+        "too many paths: a connection may consume {}, in which '*' stands for any part",
+        super::websocket::MAX_PATHS
+    )
+}
+
 fn path_argument(mut object: Map<String, Value>) -> Result<TopicFilter, String> {
     let path = object.remove("path").ok_or_else(|| "Invalid method argument: 'path' is missing".to_owned())?;
     no_arguments(object)?;
@@ -100,7 +110,7 @@ fn resume_arguments(mut object: Map<String, Value>) -> Result<Command, String> {
             filters.push(filter);
         }
         if filters.len() > super::websocket::MAX_PATHS {
-            return Err("too many paths".to_owned());
+            return Err(too_many_paths());
         }
     }
     Ok(Command::Resume { paths: filters, after })
@@ -139,7 +149,10 @@ mod tests {
             refused(r#"{"cmd": "ping"}"#),
             json!({"error": "no '_id' or 'type' in websocket frame", "code": 400, "_id": null})
         );
+        assert_eq!(refused(r#"{"_id": null, "cmd": "ping"}"#), refused(r#"{"cmd": "ping"}"#));
         assert_eq!(refused(r#"{"_id": 2}"#), json!({"error": "no 'cmd' in websocket frame", "code": 400, "_id": null}));
+        assert_eq!(refused(r#"{"_id": 2, "cmd": null}"#), refused(r#"{"_id": 2}"#));
+        assert_eq!(decode(br#"{"_id": "\ud83d", "cmd": "ping"}"#), Ok((json!("\u{fffd}"), Command::Ping)));
         assert_eq!(
             refused(r#"{"_id": 3, "cmd": "poing"}"#),
             json!({"error": "no such command type 'poing'", "code": 404, "_id": 3})

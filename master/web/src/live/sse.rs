@@ -44,9 +44,10 @@ enum LastSeen {
     Unknown,
 }
 
-/// The filter that a path of a request names, parts decoded; none if it is too long or internal.
+/// The filter that a path of a request names, parts decoded; none if it is too long or internal. As in Buildbot, a slash at
+/// the end says nothing.
 pub(super) fn filter_of(path: &str) -> Option<TopicFilter> {
-    let parts: Vec<_> = path.split('/').map(decode_path_part).collect();
+    let parts: Vec<_> = path.strip_suffix('/').unwrap_or(path).split('/').map(decode_path_part).collect();
     let filter: TopicFilter = parts.join("/").parse().ok()?;
     (!filter.is_internal()).then_some(filter)
 }
@@ -73,7 +74,18 @@ fn parse_last_seen(text: &str) -> LastSeen {
     cursor.parse().map_or(LastSeen::Unknown, |cursor| LastSeen::UpTo(cursor, session))
 }
 
-/// `GET /sse/listen` and `GET /sse/listen/<path>`.
+/// The path that a request listens to, if any: what follows `/sse/listen/`, or `/sse/` alone, as in Buildbot.
+fn listened_path(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("/sse/")?;
+    let rest = match rest.strip_prefix("listen") {
+        Some("") => "",
+        Some(after) => after.strip_prefix('/').unwrap_or(rest),
+        None => rest,
+    };
+    (!rest.is_empty()).then_some(rest)
+}
+
+/// `GET /sse/listen` and `GET /sse/listen/<path>`, also without `listen`.
 pub(crate) async fn listen(request: HttpRequest, state: web::Data<AppState>) -> HttpResponse {
     if let Err(denied) = access::check(&state, &request, &user_of(&request, &state), access::Request::Read).await {
         return HttpResponse::Forbidden().content_type("text/plain; charset=utf-8").body(denied.to_string());
@@ -83,7 +95,7 @@ pub(crate) async fn listen(request: HttpRequest, state: web::Data<AppState>) -> 
         Err(refusal) => return refusal.respond(),
     };
     let mut filters = Vec::new();
-    if let Some(path) = request.uri().path().strip_prefix("/sse/listen/").filter(|path| !path.is_empty()) {
+    if let Some(path) = listened_path(request.uri().path()) {
         let Some(filter) = filter_of(path) else {
             return HttpResponse::BadRequest().content_type("text/plain; charset=utf-8").body("invalid path");
         };
@@ -314,8 +326,19 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_listened_to_with_and_without_listen() {
+        for path in ["/sse", "/sse/", "/sse/listen", "/sse/listen/"] {
+            assert_eq!(listened_path(path), None, "{path}");
+        }
+        for path in ["/sse/listen/builds/*", "/sse/builds/*"] {
+            assert_eq!(listened_path(path), Some("builds/*"), "{path}");
+        }
+        assert_eq!(listened_path("/sse/listening/1"), Some("listening/1"));
+    }
+
+    #[test]
     fn paths_become_filters() {
-        assert_eq!(filter_of("builds/%2A/*").expect("a filter").as_str(), "builds/*/*");
+        assert_eq!(filter_of("builds/%2A/*/").expect("a filter").as_str(), "builds/*/*");
         assert_eq!(filter_of("_hints/*"), None);
     }
 }

@@ -198,7 +198,7 @@ impl Conversation {
             Command::StartConsuming(path) => Some(match self.subscription.filters().add(path) {
                 // A subscription that has ended is found out in a moment, and closes the connection.
                 FilterChange::Done | FilterChange::Unchanged | FilterChange::Ended => command::success(&id, "OK", None),
-                FilterChange::TooMany => command::error(&id, 400, "too many paths"),
+                FilterChange::TooMany => command::error(&id, 400, &command::too_many_paths()),
             }),
             Command::StopConsuming(path) => Some(match self.subscription.filters().remove(&path) {
                 FilterChange::Done | FilterChange::Ended => command::success(&id, "OK", None),

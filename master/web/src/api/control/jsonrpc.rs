@@ -12,7 +12,7 @@ use crate::{ReadError, auth::access::Denied};
 pub(super) struct Call {
     pub(super) method: String,
     pub(super) params: Map<String, Value>,
-    /// A text, a number or null; comes back in the answer.
+    /// A text, a number, a truth value or null; comes back in the answer.
     pub(super) id: Value,
 }
 
@@ -43,6 +43,11 @@ impl RpcError {
     pub(super) fn too_large(max_bytes: usize) -> Self {
         let message = format!("the body is larger than {max_bytes} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID_REQUEST, message)
+    }
+
+    /// What the limits of a client refuse.
+    pub(super) fn too_many(message: &str) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, INVALID_REQUEST, message)
     }
 
     pub(super) fn parse(message: impl std::fmt::Display) -> Self {
@@ -116,7 +121,7 @@ impl Call {
     /// Decodes a body. Never panics, whatever it holds.
     pub(super) fn decode(body: &[u8]) -> Result<Self, RpcError> {
         let invalid = |message: &str| Err(RpcError::invalid_request(message));
-        let mut object = match serde_json::from_slice(body).map_err(RpcError::parse)? {
+        let mut object = match crate::json::from_slice(body).map_err(RpcError::parse)? {
             Value::Object(object) => object,
             Value::Array(_) => return invalid("JSONRPC batch requests are not supported"),
             _ => return invalid("JSONRPC root object must be an object"),
@@ -126,7 +131,8 @@ impl Call {
         let Value::String(version) = take("jsonrpc")? else { return invalid("'jsonrpc' must be a string") };
         let Value::String(method) = take("method")? else { return invalid("'method' must be a string") };
         let id = take("id")?;
-        if !matches!(id, Value::String(_) | Value::Number(_) | Value::Null) {
+        // A truth value is none of these, but Buildbot takes it for a number.
+        if !matches!(id, Value::String(_) | Value::Number(_) | Value::Null | Value::Bool(_)) {
             return invalid("'id' must be a string, number or null");
         }
         let Value::Object(params) = take("params")? else { return invalid("'params' must be an object") };
@@ -168,6 +174,9 @@ mod tests {
         let call = call.expect("decodes");
         assert_eq!((call.method.as_str(), call.id), ("stop", json!("i")));
         assert_eq!(call.params["reason"], "x");
+        let call = Call::decode(br#"{"jsonrpc":"2.0","method":"stop","params":{"reason":"cut \ud83d"},"id":true}"#);
+        let call = call.expect("decodes");
+        assert_eq!((&call.params["reason"], call.id), (&json!("cut \u{fffd}"), json!(true)));
     }
 
     #[test]

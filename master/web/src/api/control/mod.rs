@@ -19,6 +19,11 @@ pub(super) fn refuse_origin() -> HttpResponse {
     HttpResponse::BadRequest().content_type("text/plain; charset=utf-8").body(body)
 }
 
+/// The answer to a call that the limits of its client refuse. What was called is not known: nothing of it was read.
+pub(crate) fn refuse_too_many(text: &str) -> HttpResponse {
+    RpcError::too_many(text).respond(Some(&Value::Null))
+}
+
 /// Decodes a body, for nothing.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn decode(body: &[u8]) {
