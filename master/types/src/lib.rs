@@ -7,6 +7,7 @@ pub mod farm;
 pub mod identifier;
 pub mod ids;
 pub mod interpolation;
+pub mod limits;
 pub mod listen;
 pub mod plan;
 pub mod properties;

@@ -2,6 +2,7 @@
 
 use buildguild_types::farm::{CodebaseParameter, ForceConfig, ForceParameter, ForceParameterKind};
 use buildguild_types::identifier::is_identifier;
+use buildguild_types::limits::FILE_BYTES;
 use buildguild_types::render::Renderable;
 use serde_json::Value;
 
@@ -201,7 +202,8 @@ impl Lower<'_> {
                     self.report.argument(o, "layout", message, help);
                 }
                 let fields = self.parameters(o, "fields");
-                let columns = self.unsigned(o, "columns").or(Some(if fields.len() >= 4 { 2 } else { 1 }));
+                let visible = fields.iter().filter(|p| !p.hide && p.kind != ForceParameterKind::Fixed).count();
+                let columns = self.unsigned(o, "columns").or(Some(if visible >= 4 { 2 } else { 1 }));
                 ForceParameterKind::Nested { form_type: "nested".to_owned(), layout, columns, fields }
             }
             "AnyPropertyParameter" => ForceParameterKind::Nested {
@@ -221,7 +223,11 @@ impl Lower<'_> {
     fn patch(&self, o: &ObjectNode) -> ForceParameterKind {
         let field = |name: &str, default: Value, kind: ForceParameterKind| match o.arg(name) {
             Some(node) => self.parameter_or_fixed(o, name, node),
-            None => ForceParameter { default: Renderable::Literal { value: default }, ..plain(name, name, kind) },
+            None => ForceParameter {
+                default: Renderable::Literal { value: default },
+                maxsize: (kind == ForceParameterKind::File).then_some(FILE_BYTES as u64),
+                ..plain(name, name, kind)
+            },
         };
         ForceParameterKind::Nested {
             form_type: "nested".to_owned(),

@@ -15,6 +15,7 @@ use buildguild_types::{
         force::{self, ForceCall, ForceSourceStamp},
     },
     ids::{BuildRequestId, BuilderId, WorkerId},
+    limits::{LONG_TEXT_BYTES, TEXT_BYTES},
     properties::Properties,
     resources::{Build, BuildRequest, Buildset},
 };
@@ -281,7 +282,15 @@ fn new_change(fields: &Map<String, Value>) -> Result<NewChange, ControlError> {
     let mut change = NewChange::default();
     for (name, value) in fields {
         let wrong = || ControlError::InvalidParams(format!("'{name}' has a wrong type"));
-        let text = || value.as_str().map(str::to_owned).ok_or_else(wrong);
+        let within = |limit: usize, length: usize| {
+            let text = || format!("'{name}' is longer than {limit} bytes");
+            if length > limit { Err(ControlError::InvalidParams(text())) } else { Ok(()) }
+        };
+        let text = || {
+            let text = value.as_str().ok_or_else(wrong)?;
+            within(if name == "comments" { LONG_TEXT_BYTES } else { TEXT_BYTES }, text.len())?;
+            Ok(text.to_owned())
+        };
         let maybe = || if value.is_null() { Ok(None) } else { text().map(Some) };
         match name.as_str() {
             "author" | "who" => change.author = text()?,
@@ -296,6 +305,7 @@ fn new_change(fields: &Map<String, Value>) -> Result<NewChange, ControlError> {
             "codebase" => change.codebase = text()?,
             "files" => {
                 let files = value.as_array().ok_or_else(wrong)?;
+                within(LONG_TEXT_BYTES, files.iter().filter_map(Value::as_str).map(str::len).sum())?;
                 change.files =
                     files.iter().map(|f| f.as_str().map(str::to_owned)).collect::<Option<_>>().ok_or_else(wrong)?;
             }
@@ -311,6 +321,10 @@ fn new_change(fields: &Map<String, Value>) -> Result<NewChange, ControlError> {
             "properties" => {
                 let properties = value.as_object().ok_or_else(wrong)?;
                 for (name, value) in properties {
+                    if value.to_string().len() > LONG_TEXT_BYTES {
+                        let text = format!("the property '{name}' is longer than {LONG_TEXT_BYTES} bytes");
+                        return Err(ControlError::InvalidParams(text));
+                    }
                     change.properties.set(name.as_str(), value.clone(), "Change");
                 }
             }
@@ -329,5 +343,24 @@ fn error(error: DbError) -> ControlError {
         DbError::Invalid(what) => ControlError::InvalidParams(what),
         error if error.is_transient() || error.is_fenced() => ControlError::Unavailable(Box::new(error)),
         error => ControlError::Internal(Box::new(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_a_change_have_limits() {
+        let change = |field: &str, value: Value| new_change(&Map::from_iter([(field.to_owned(), value)]));
+        let refused = |field: &str, value: Value| change(field, value).expect_err("is refused").to_string();
+        let text = |length: usize| Value::from("x".repeat(length));
+        assert!(change("author", text(TEXT_BYTES)).is_ok() && change("comments", text(LONG_TEXT_BYTES)).is_ok());
+        assert_eq!(refused("author", text(TEXT_BYTES + 1)), "'author' is longer than 65536 bytes");
+        assert_eq!(refused("comments", text(LONG_TEXT_BYTES + 1)), "'comments' is longer than 1048576 bytes");
+        let files = json!([text(LONG_TEXT_BYTES), "y"]);
+        assert_eq!(refused("files", files), "'files' is longer than 1048576 bytes");
+        let properties = json!({"p": text(LONG_TEXT_BYTES)});
+        assert_eq!(refused("properties", properties), "the property 'p' is longer than 1048576 bytes");
     }
 }

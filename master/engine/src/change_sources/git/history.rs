@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use buildguild_types::limits::{LONG_TEXT_BYTES, TEXT_BYTES, cut};
+
 use super::{
     command::GitError,
     mirror::{Mirror, is_revision},
@@ -91,13 +93,14 @@ fn parse_log(out: &[u8], revisions: &[String], decode: Decode<'_>) -> Result<Vec
             return Err(malformed("another commit was expected"));
         }
         let mut field = || tokens.next().ok_or_else(|| malformed("a commit without its fields"));
-        let author = decode(field()?);
-        let committer = decode(field()?);
+        // Whoever wrote too much is not here to be told.
+        let author = cut(decode(field()?), TEXT_BYTES);
+        let committer = cut(decode(field()?), TEXT_BYTES);
         let committed_at = std::str::from_utf8(field()?)
             .ok()
             .and_then(|text| text.parse().ok())
             .ok_or_else(|| malformed("a commit without a time"))?;
-        let comments = decode(field()?).trim_end().to_owned();
+        let comments = cut(decode(field()?).trim_end().to_owned(), LONG_TEXT_BYTES);
         let next = revisions.get(i + 1);
         let mut files = Vec::new();
         while let Some(token) = tokens.peek() {

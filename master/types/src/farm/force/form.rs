@@ -37,11 +37,11 @@ pub(super) fn parameters_of(codebase: &CodebaseParameter) -> impl Iterator<Item 
 }
 
 fn codebase(codebase: &CodebaseParameter, worker_names: &[String]) -> Value {
-    let visible = parameters_of(codebase)
-        .filter(|p| !p.hide && !matches!(p.kind, ForceParameterKind::Fixed | ForceParameterKind::Nested { .. }))
-        .count();
+    let visible = parameters_of(codebase).filter(|p| !p.hide && p.kind != ForceParameterKind::Fixed).count();
+    // A patch is broad, so that with one there is one column.
+    let columns = if visible >= TWO_COLUMNS_FROM && codebase.patch.is_none() { 2 } else { 1 };
     let fields = parameters_of(codebase).map(|p| field(p, &codebase.codebase, worker_names)).collect();
-    group(&codebase.codebase, &codebase.label, if visible >= TWO_COLUMNS_FROM { 2 } else { 1 }, fields)
+    group(&codebase.codebase, &codebase.label, columns, fields)
 }
 
 /// A group that is not a parameter by itself.

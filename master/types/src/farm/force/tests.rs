@@ -223,6 +223,35 @@ fn no_chosen_worker_is_no_property() {
 }
 
 #[test]
+fn texts_have_limits_and_a_strict_choice_has_to_be_made() {
+    let mut scheduler = scheduler();
+    let SchedulerKind::Force(config) = &mut scheduler.kind else { panic!("it is a force scheduler") };
+    config.properties = vec![
+        string("s", ""),
+        parameter("t", "".into(), ForceParameterKind::Text { cols: 80, rows: 20 }),
+        ForceParameter { maxsize: Some(2), ..string("m", "") },
+        choice("c", "".into(), true),
+        choice("free", "".into(), false),
+    ];
+    let form = |reason: usize, text: usize, more: Value| {
+        let mut params = json!({"one_branch": "f", "reason": "r".repeat(reason), "t": "t".repeat(text)});
+        params.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let params = params.as_object().expect("an object");
+        validate(&scheduler, ForceCall { params, user: None, builder_by_id: None }).map(drop)
+    };
+    assert_eq!(form(65_536, 1_048_576, json!({"m": "ää", "c": "a"})), Ok(()));
+    let errors = form(65_537, 1_048_577, json!({"m": "abc", "free": "f".repeat(65_537)})).expect_err("too large").0;
+    let expected = [
+        ("c", "'' does not belong to list of available choices '['a', 'b']'"),
+        ("free", "free: is too large 65537 > 65536"),
+        ("m", "m: is too large 3 > 2"),
+        ("reason", "Why: is too large 65537 > 65536"),
+        ("t", "t: is too large 1048577 > 1048576"),
+    ];
+    assert_eq!(errors, expected.map(|(name, text)| (name.to_owned(), text.to_owned())).into());
+}
+
+#[test]
 fn the_form_is_what_clients_of_buildbot_know() {
     let form = form(&scheduler(), true, &["w1".to_owned()]).expect("it is a force scheduler");
     assert_eq!(form.builder_names, ["b", "b2"]);

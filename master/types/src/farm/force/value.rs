@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::default_of;
 use crate::farm::{ForceParameter, ForceParameterKind};
+use crate::limits::{FILE_BYTES, LONG_TEXT_BYTES, TEXT_BYTES};
 
 /// The value of a parameter that is no group, given what the form has for it. An error is a text for the user.
 pub(super) fn value_of(parameter: &ForceParameter, sent: Option<&Value>) -> Result<Value, String> {
@@ -44,12 +45,25 @@ fn absent(parameter: &ForceParameter) -> Result<Value, String> {
         return Err(format!("'{}' needs to be specified", parameter.label));
     }
     let default = default_of(parameter);
+    if let ForceParameterKind::Choice { choices, strict: true } = &parameter.kind
+        && !parameter.multiple
+        && is_blank(&default)
+        && !choices.iter().any(|choice| choice.trim().is_empty())
+    {
+        // Without a default one has to choose.
+        return Err(no_choice("", choices));
+    }
     Ok(match (&parameter.kind, default) {
         (ForceParameterKind::Int { .. }, Value::Null) => 0.into(),
         (ForceParameterKind::Bool, Value::Null) => false.into(),
         (_, Value::Null) => "".into(),
         (_, default) => default,
     })
+}
+
+fn no_choice(text: &str, choices: &[String]) -> String {
+    let choices: Vec<String> = choices.iter().map(|c| format!("'{c}'")).collect();
+    format!("'{text}' does not belong to list of available choices '[{}]'", choices.join(", "))
 }
 
 fn is_blank(value: &Value) -> bool {
@@ -73,13 +87,12 @@ fn single(parameter: &ForceParameter, sent: &Value) -> Result<Value, String> {
         ForceParameterKind::Choice { choices, strict } => {
             let text = text(parameter, sent)?;
             if *strict && !choices.contains(&text) {
-                let choices: Vec<String> = choices.iter().map(|c| format!("'{c}'")).collect();
-                return Err(format!(
-                    "'{text}' does not belong to list of available choices '[{}]'",
-                    choices.join(", ")
-                ));
+                return Err(no_choice(&text, choices));
             }
-            Ok(text.into())
+            match too_large(parameter, &text) {
+                Some(error) => Err(error),
+                None => Ok(text.into()),
+            }
         }
         ForceParameterKind::Username { need_email, .. } => {
             let text = checked_text(parameter, sent)?;
@@ -101,14 +114,25 @@ fn single(parameter: &ForceParameter, sent: &Value) -> Result<Value, String> {
     }
 }
 
+/// How long a text may be: what the parameter says, else what is sane for its kind.
+///
+/// Buildbot knows the first only, and counts characters.
+fn too_large(parameter: &ForceParameter, text: &str) -> Option<String> {
+    let limit = match (parameter.maxsize, &parameter.kind) {
+        (Some(limit), _) => limit,
+        (None, ForceParameterKind::File) => FILE_BYTES as u64,
+        (None, ForceParameterKind::Text { .. }) => LONG_TEXT_BYTES as u64,
+        (None, _) => TEXT_BYTES as u64,
+    };
+    let length = if parameter.maxsize.is_some() { text.chars().count() } else { text.len() };
+    (length as u64 > limit).then(|| format!("{}: is too large {length} > {limit}", parameter.label))
+}
+
 /// A text within the parameter's size that matches its pattern.
 fn checked_text(parameter: &ForceParameter, sent: &Value) -> Result<String, String> {
     let text = text(parameter, sent)?;
-    if let Some(limit) = parameter.maxsize {
-        let length = text.chars().count();
-        if u64::try_from(length).unwrap_or(u64::MAX) > limit {
-            return Err(format!("{}: is too large {length} > {limit}", parameter.label));
-        }
+    if let Some(error) = too_large(parameter, &text) {
+        return Err(error);
     }
     if let Some(pattern) = &parameter.regex {
         // As Python's `re.match`: at the start, not necessarily to the end.

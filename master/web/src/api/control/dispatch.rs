@@ -2,6 +2,7 @@
 
 use buildguild_types::control::{BuildRef, BuilderRef, ControlAction, WorkerRef};
 use buildguild_types::ids::{BuildId, BuildRequestId, BuilderId, BuildsetId, MasterId, SchedulerId, WorkerId};
+use buildguild_types::limits::TEXT_BYTES;
 use serde_json::{Map, Value};
 
 use super::jsonrpc::RpcError;
@@ -133,6 +134,9 @@ fn id(text: &str) -> Option<i64> {
 fn text(params: &Map<String, Value>, name: &str) -> Result<Option<String>, RpcError> {
     match params.get(name) {
         None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.len() > TEXT_BYTES => {
+            Err(RpcError::invalid_params(format!("'{name}' is longer than {TEXT_BYTES} bytes")))
+        }
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(_) => Err(RpcError::invalid_params(format!("'{name}' must be a text"))),
     }
@@ -203,5 +207,8 @@ mod tests {
         assert_eq!(of("buildrequests/x", "cancel", json!({})), Err(RpcError::no_such_path(&["buildrequests", "x"])));
         assert!(of("schedulers/7", "enable", json!({})).is_err());
         assert!(of("builds/1", "stop", json!({"reason": 1})).is_err());
+        let long = "x".repeat(TEXT_BYTES + 1);
+        let refused = RpcError::invalid_params("'reason' is longer than 65536 bytes");
+        assert_eq!(of("builds/1", "stop", json!({"reason": long})), Err(refused));
     }
 }
