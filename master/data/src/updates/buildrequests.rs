@@ -66,9 +66,14 @@ impl Update {
         results: Results,
     ) -> Result<Completed, DbError> {
         let completed = buildrequests::complete_queued(self.tx(), requests, results, self.owner(), self.now()).await?;
-        self.announce_completed(&completed)?;
-        self.settle_wishes(&completed).await?;
+        self.announce_queued_completed(&completed).await?;
         Ok(completed)
+    }
+
+    /// Tells of requests that were completed out of the queue.
+    pub(crate) async fn announce_queued_completed(&self, completed: &Completed) -> Result<(), DbError> {
+        self.announce_completed(completed)?;
+        self.settle_wishes(completed).await
     }
 
     pub(crate) fn announce_completed(&self, completed: &Completed) -> Result<(), DbError> {

@@ -129,7 +129,7 @@ impl Update {
     }
 
     /// Completes queued requests as SKIPPED because another one, which is not complete, does their work too. Returns
-    /// those that were; none if the other one was completed meanwhile.
+    /// those that were; none if the other one was completed meanwhile. As in Buildbot, they are news as claimed first.
     ///
     /// # Errors
     /// What the database reported.
@@ -141,7 +141,14 @@ impl Update {
         if !scheduling::lock_open_request(self.tx(), keep).await? {
             return Ok(Vec::new());
         }
-        Ok(self.complete_queued_build_requests(replaced, Results::Skipped).await?.requests)
+        let completed =
+            buildrequests::complete_queued(self.tx(), replaced, Results::Skipped, self.owner(), self.now()).await?;
+        for request in &completed.requests {
+            let claimed = BuildRequest { complete: false, complete_at: None, results: None, ..request.clone() };
+            self.emit(events::buildrequest(&claimed, "claimed")?);
+        }
+        self.announce_queued_completed(&completed).await?;
+        Ok(completed.requests)
     }
 
     /// Sets the priority of a request. No effect on one that is complete.

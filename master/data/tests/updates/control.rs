@@ -76,7 +76,26 @@ async fn workers_are_paused_and_stopped(test: &TestDb) {
     assert!(!graceful().await);
 }
 
+/// As in Buildbot, which claims what it completes.
+async fn a_collapsed_request_is_news_as_claimed_and_then_complete(test: &TestDb) {
+    let mut master = Master::new(&test.db, "one").await;
+    let (older, newer) = (master.request().await, master.request().await);
+    let collapsed =
+        master.data.update(|u| async move { u.collapse_build_requests(newer, &[older]).await }).await.unwrap();
+    assert_eq!(collapsed.len(), 1);
+    let claimed = master.event("buildsets/1/builders/1/buildrequests/1/claimed").await;
+    let claimed: serde_json::Value = serde_json::from_str(claimed.body.get()).unwrap();
+    assert_eq!(
+        (&claimed["claimed"], &claimed["complete"], &claimed["results"]),
+        (&true.into(), &false.into(), &(-1).into())
+    );
+    let complete = master.event("buildsets/1/builders/1/buildrequests/1/complete").await;
+    let complete: serde_json::Value = serde_json::from_str(complete.body.get()).unwrap();
+    assert_eq!((&complete["complete"], &complete["results"]), (&true.into(), &3.into()));
+}
+
 buildguild_db::on_both_databases!(
+    a_collapsed_request_is_news_as_claimed_and_then_complete,
     a_queued_request_is_cancelled_at_once,
     stopping_a_running_build_is_a_wish_that_its_end_fulfils,
     workers_are_paused_and_stopped,
