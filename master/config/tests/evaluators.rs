@@ -219,9 +219,10 @@ def skip(step):
     assert_eq!(choice.expect("a choice")["buildrequestid"], 2);
 
     let can = loaded.farm.builders[0].can_start_build.clone().expect("canStartBuild");
-    for (name, expected) in [("w", true), ("v", false)] {
-        let args = json!([builder, {"name": name, "workername": name}, request(1, false)]);
-        assert_eq!(evaluators.call(&loaded.hash, &can, args).await, Ok(json!(expected)));
+    for (name, chosen, expected) in [("w", "w", true), ("v", "w", false), ("v", "", true)] {
+        let request = json!({"buildrequestid": 1, "properties": {"workername": [chosen, "Force"]}});
+        let args = json!([builder, {"name": name, "workername": name}, request]);
+        assert_eq!(evaluators.call(&loaded.hash, &can, args).await, Ok(json!(expected)), "{name} {chosen}");
     }
 
     let step = &loaded.farm.builders[0].factory.steps[0];

@@ -27,7 +27,8 @@ fn enforce_chosen_worker<'v>(
     let [_builder, wfb, request] = args.positional(heap)?;
     let get = request.get_attr_error("properties", heap)?.get_attr_error("getProperty", heap)?;
     let wanted = eval.eval_function(get, &[heap.alloc("workername"), Value::new_none()], &[])?;
-    let Some(wanted) = wanted.unpack_str() else {
+    // Empty if a form left the choice open.
+    let Some(wanted) = wanted.unpack_str().filter(|wanted| !wanted.is_empty()) else {
         return Ok(Value::new_bool(true));
     };
     let worker = wfb.get_attr_error("worker", heap)?.get_attr_error("workername", heap)?;

@@ -208,11 +208,11 @@ fn blanks_take_defaults_and_the_logged_in_user_is_the_owner() {
 }
 
 #[test]
-fn no_chosen_worker_is_no_property() {
+fn any_worker_is_no_property() {
     let mut scheduler = scheduler();
     let SchedulerKind::Force(config) = &mut scheduler.kind else { panic!("it is a force scheduler") };
     config.properties = vec![parameter("workername", "".into(), ForceParameterKind::WorkerChoice)];
-    for (sent, expected) in [("", None), ("-any-", None), ("w1", Some(json!("w1")))] {
+    for (sent, expected) in [("", Some(json!(""))), ("-any-", None), ("w1", Some(json!("w1")))] {
         let params = json!({"reason": "r", "one_branch": "f", "workername": sent});
         let params = params.as_object().expect("an object");
         let request = validate(&scheduler, ForceCall { params, user: None, builder_by_id: None }).expect("accepted");

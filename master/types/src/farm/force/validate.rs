@@ -112,10 +112,8 @@ impl Reader<'_> {
     fn collect(&mut self, parameter: &ForceParameter, prefix: &str, into: &mut Map<String, Value>) {
         let ForceParameterKind::Nested { form_type, fields, .. } = &parameter.kind else {
             let value = self.value(parameter, prefix);
-            if parameter.kind == ForceParameterKind::WorkerChoice
-                && value.as_str().is_none_or(|name| name.is_empty() || name == ANY_WORKER)
-            {
-                // No choice: a property would keep the build waiting for a worker of that name.
+            if parameter.kind == ForceParameterKind::WorkerChoice && value.as_str() == Some(ANY_WORKER) {
+                // A property would keep the build waiting for a worker of that name; an empty one does not.
                 return;
             }
             into.insert(parameter.name.clone(), value);
