@@ -89,10 +89,11 @@ fn spec(resource: &'static Resource, key: &'static str, items: &[Map<String, Val
         .fields
         .iter()
         .filter(|field| {
-            !matches!(field.kind, Kind::Objects | Kind::Json | Kind::Embedded)
-                && !(resource.plural == "projects" && field.name == "active")
-                // The files of all changes are too many to order by.
-                && field.name != "files"
+            let is_object = matches!(field.kind, Kind::Objects | Kind::Json | Kind::Embedded);
+            let is_asked = resource.plural == "projects" && field.name == "active";
+            // The files of all changes are too many to order by.
+            let is_long = field.name == "files";
+            !is_object && !is_asked && !is_long
         })
         .map(|field| field.name)
         .collect();
