@@ -74,6 +74,14 @@ impl TestClusterBuilder {
         self
     }
 
+    /// A master that is gone is noticed, and its work done elsewhere, within seconds.
+    #[must_use]
+    pub fn quick_to_notice(self) -> Self {
+        self.setting("CLUSTER__CHECK_IN_INTERVAL", "500ms")
+            .setting("CLUSTER__EXPIRE_AFTER", "3s")
+            .setting("CLUSTER__RESCAN_INTERVAL", "1s")
+    }
+
     /// With this environment variable for all masters.
     #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> Self {

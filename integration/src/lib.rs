@@ -19,6 +19,7 @@ mod stock_master;
 mod stock_page;
 mod stock_worker;
 mod subscriber;
+mod takeover;
 mod waiting;
 
 pub use balancer::Balancer;
@@ -38,4 +39,5 @@ pub use stock_master::StockMaster;
 pub use stock_page::stock_page;
 pub use stock_worker::{StockWorker, buildbot_environment, python_environment};
 pub use subscriber::Subscriber;
+pub use takeover::Takeover;
 pub use waiting::{DEADLINE, wait_for};

@@ -1,16 +1,8 @@
 //! Masters that die and masters that only seem to: nothing runs twice at once, and each request ends exactly once.
 
 use anyhow::{Context, Result, ensure};
-use integration::{Balancer, DEADLINE, Database, Farm, Gate, TestCluster, wait_for};
+use integration::{DEADLINE, Database, Farm, Gate, Takeover, TestCluster, wait_for};
 use serde_json::{Value, json};
-
-/// Timings that make a death visible within seconds.
-fn quick(builder: integration::TestClusterBuilder) -> integration::TestClusterBuilder {
-    builder
-        .setting("CLUSTER__CHECK_IN_INTERVAL", "500ms")
-        .setting("CLUSTER__EXPIRE_AFTER", "3s")
-        .setting("CLUSTER__RESCAN_INTERVAL", "1s")
-}
 
 fn id(item: &Value, field: &str) -> Result<i64> {
     item[field].as_i64().with_context(|| format!("no {field} in {item}"))
@@ -51,7 +43,10 @@ async fn the_only_master_is_killed_and_started_again_on_postgresql() -> Result<(
 
 async fn killed_and_started_again(database: Database) -> Result<()> {
     let mut gate = None;
-    let mut cluster = quick(TestCluster::builder().masters(1).database(database))
+    let mut cluster = TestCluster::builder()
+        .masters(1)
+        .database(database)
+        .quick_to_notice()
         .start(|directory| {
             let made = gate.insert(Gate::new(directory));
             Ok(Farm::new().worker("w").builder("b", "w", &[&made.step()]).text())
@@ -73,36 +68,25 @@ async fn killed_and_started_again(database: Database) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_master_comes_back_and_may_not_write() -> Result<()> {
-    let mut gate = None;
-    let mut cluster = quick(TestCluster::builder())
-        .start(|directory| {
-            let made = gate.insert(Gate::new(directory));
-            Ok(Farm::new().worker("w").builder("b", "w", &[&made.step()]).text())
-        })
-        .await?;
-    let gate = gate.context("made above")?;
-    let ports: Vec<u16> = cluster.masters.iter().map(|master| master.worker_port()).collect();
-    let balancer = Balancer::start(&ports).await?;
-    cluster.add_stock_worker(balancer.port(), "w", "secret")?;
-    let survivor = cluster.masters[1].rest()?;
-    cluster.worker_connected(&survivor, "w").await?;
+    let (mut scene, gate) = Takeover::at_a_gate().await?;
+    let survivor = scene.survivor.clone();
     let request = survivor.force("b", json!({})).await?;
-    let first = gate.reached(&survivor, request).await.map_err(|error| error.context(cluster.all_logs()))?;
+    let first = gate.reached(&survivor, request).await.map_err(|error| error.context(scene.cluster.all_logs()))?;
 
     // Paused for longer than the expiry, with its worker's connection still open.
-    cluster.masters[0].signal("STOP")?;
+    scene.cluster.masters[0].signal("STOP")?;
     let paused = id(&first, "masterid")?;
     wait_for("the paused master is declared dead", DEADLINE, async || {
         Ok((survivor.one(&format!("masters/{paused}")).await?["active"] == json!(false)).then_some(()))
     })
     .await?;
     // The stock worker does not notice that its master stands still: a new connection is what frees it.
-    balancer.set_backends(&ports[1..]);
-    cluster.workers[0].kill()?;
-    cluster.workers[0].start()?;
+    scene.lead_to_survivor();
+    scene.cluster.workers[0].kill()?;
+    scene.cluster.workers[0].start()?;
     gate.open()?;
-    cluster.masters[0].signal("CONT")?;
-    check_done_again(&survivor, request, || cluster.all_logs()).await?;
+    scene.cluster.masters[0].signal("CONT")?;
+    check_done_again(&survivor, request, || scene.cluster.all_logs()).await?;
 
     // It notices, joins again under a new epoch, and takes no part in what it had.
     wait_for("the paused master is back", DEADLINE, async || {
@@ -111,7 +95,7 @@ async fn a_paused_master_comes_back_and_may_not_write() -> Result<()> {
     .await?;
     let build = survivor.one(&format!("builds/{}", id(&first, "buildid")?)).await?;
     ensure!(build["results"] == json!(5), "what the paused master would have written: {build}");
-    let claims = cluster.database.sql("SELECT count(*) FROM builds WHERE results = 0")?;
+    let claims = scene.cluster.database.sql("SELECT count(*) FROM builds WHERE results = 0")?;
     ensure!(claims.trim() == "1", "exactly one success: {claims}");
     Ok(())
 }

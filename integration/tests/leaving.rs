@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use integration::{Balancer, DEADLINE, Farm, Gate, TestCluster, wait_for};
+use integration::{Balancer, DEADLINE, Farm, Gate, Takeover, TestCluster, wait_for};
 use serde_json::json;
 
 /// Each of the services that end one after the other has 10 s.
@@ -113,22 +113,7 @@ async fn workers_of_a_master_that_leaves_go_to_another_as_soon_as_they_are_idle(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_to_leave_is_told_so_by_another_master_if_its_own_dies() -> Result<()> {
-    let mut gate = None;
-    let mut cluster = TestCluster::builder()
-        .setting("CLUSTER__CHECK_IN_INTERVAL", "500ms")
-        .setting("CLUSTER__EXPIRE_AFTER", "3s")
-        .setting("CLUSTER__RESCAN_INTERVAL", "1s")
-        .start(|directory| {
-            let made = gate.insert(Gate::new(directory));
-            Ok(Farm::new().worker("w").builder("b", "w", &[&made.step()]).text())
-        })
-        .await?;
-    let gate = gate.context("made above")?;
-    let ports: Vec<u16> = cluster.masters.iter().map(|master| master.worker_port()).collect();
-    let balancer = Balancer::start(&ports).await?;
-    cluster.add_stock_worker(balancer.port(), "w", "secret")?;
-    let rest = cluster.masters[1].rest()?;
-    cluster.worker_connected(&rest, "w").await?;
+    let (Takeover { mut cluster, survivor: rest, balancer: _balancer }, gate) = Takeover::at_a_gate().await?;
     let request = rest.force("b", json!({})).await?;
     gate.reached(&rest, request).await?;
 

@@ -88,9 +88,7 @@ async fn outsiders_hear_of_every_build_although_the_forwarders_master_is_killed(
     let mut cluster = TestCluster::builder()
         .broker(Broker::RabbitMq)
         .one_farm()
-        .setting("CLUSTER__CHECK_IN_INTERVAL", "500ms")
-        .setting("CLUSTER__EXPIRE_AFTER", "3s")
-        .setting("CLUSTER__RESCAN_INTERVAL", "1s")
+        .quick_to_notice()
         .start(|_| {
             Ok(Farm::new().worker("w").builder("b", "w", &["steps.ShellCommand(command='sleep 0.2; echo x')"]).text())
         })

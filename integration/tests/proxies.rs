@@ -25,9 +25,7 @@ impl Scene {
         let cluster = TestCluster::builder()
             .broker(broker)
             .one_farm()
-            .setting("CLUSTER__CHECK_IN_INTERVAL", "500ms")
-            .setting("CLUSTER__EXPIRE_AFTER", "3s")
-            .setting("CLUSTER__RESCAN_INTERVAL", "1s")
+            .quick_to_notice()
             .start(|_| {
                 let hello = "steps.ShellCommand(name='hello', command=['echo', 'hello'])";
                 Ok(Farm::new().worker("w").builder("hello", "w", &[hello]).text())

@@ -2,7 +2,7 @@
 //! of its master in the middle of it.
 
 use anyhow::{Context, Result, ensure};
-use integration::{Balancer, DEADLINE, Farm, Rest, TestCluster, wait_for};
+use integration::{DEADLINE, Farm, Rest, Takeover, wait_for};
 use serde_json::{Value, json};
 
 /// The function: everything that a step can do, with a wait in the middle.
@@ -82,33 +82,23 @@ async fn check(rest: &Rest, build: &Value) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_does_all_that_steps_do_also_after_the_death_of_its_master() -> Result<()> {
     let mut gate = None;
-    let mut cluster = TestCluster::builder()
-        .setting("CLUSTER__CHECK_IN_INTERVAL", "500ms")
-        .setting("CLUSTER__EXPIRE_AFTER", "3s")
-        .setting("CLUSTER__RESCAN_INTERVAL", "1s")
-        .start(|directory| Ok(farm(gate.insert(directory.join("gate")))))
-        .await?;
+    let mut scene = Takeover::start("w", |directory| Ok(farm(gate.insert(directory.join("gate"))))).await?;
     let gate = gate.context("made above")?;
-    let ports: Vec<u16> = cluster.masters.iter().map(|master| master.worker_port()).collect();
-    let balancer = Balancer::start(&ports).await?;
-    cluster.add_stock_worker(balancer.port(), "w", "secret")?;
-    let rest = cluster.masters[1].rest()?;
-    cluster.worker_connected(&rest, "w").await?;
+    let rest = scene.survivor.clone();
     let request = rest.force("b", json!({})).await?;
-    let first = reached(&rest, request).await.map_err(|error| error.context(cluster.all_logs()))?;
+    let first = reached(&rest, request).await.map_err(|error| error.context(scene.cluster.all_logs()))?;
 
-    // The balancer takes the first master first.
-    balancer.set_backends(&ports[1..]);
-    cluster.masters[0].kill()?;
+    scene.lead_to_survivor();
+    scene.cluster.masters[0].kill()?;
     let second = wait_for("another build waits at the gate", DEADLINE, async || {
         let build = reached(&rest, request).await?;
         Ok((build["buildid"] != first["buildid"]).then_some(build))
     })
     .await
-    .map_err(|error| error.context(cluster.all_logs()))?;
+    .map_err(|error| error.context(scene.cluster.all_logs()))?;
     std::fs::write(&gate, "")?;
-    let builds = rest.builds_of_completed(request).await.map_err(|error| error.context(cluster.all_logs()))?;
+    let builds = rest.builds_of_completed(request).await.map_err(|error| error.context(scene.cluster.all_logs()))?;
     ensure!(builds.len() == 2 && builds[0]["results"] == json!(5), "{builds:?}");
     ensure!(builds[1]["buildid"] == second["buildid"], "{builds:?}");
-    check(&rest, &builds[1]).await.map_err(|error| error.context(cluster.all_logs()))
+    check(&rest, &builds[1]).await.map_err(|error| error.context(scene.cluster.all_logs()))
 }

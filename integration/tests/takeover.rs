@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use integration::{Balancer, DEADLINE, Repository, TestCluster, wait_for};
+use integration::{DEADLINE, Repository, Takeover, wait_for};
 use serde_json::{Value, json};
 
 /// One stock worker, one builder whose last step blocks until the test says "go".
@@ -38,26 +38,17 @@ fn results(build: &Value) -> &Value {
 async fn a_killed_masters_build_is_done_again_by_the_other() -> Result<()> {
     let mut repository = None;
     let mut go = None;
-    let mut cluster = TestCluster::builder()
-        .setting("CLUSTER__CHECK_IN_INTERVAL", "500ms")
-        .setting("CLUSTER__EXPIRE_AFTER", "3s")
-        .setting("CLUSTER__RESCAN_INTERVAL", "1s")
-        .start(|directory| {
-            let made = Repository::create(directory, "project")?;
-            let go_file = directory.join("go");
-            let farm = farm(&made.url(), &go_file);
-            repository = Some(made);
-            go = Some(go_file);
-            Ok(farm)
-        })
-        .await?;
+    let scene = Takeover::start("stock", |directory| {
+        let made = Repository::create(directory, "project")?;
+        let go_file = directory.join("go");
+        let farm = farm(&made.url(), &go_file);
+        repository = Some(made);
+        go = Some(go_file);
+        Ok(farm)
+    });
+    let Takeover { mut cluster, survivor, balancer: _balancer } = scene.await?;
     let repository = repository.context("made above")?;
     let go = go.context("made above")?;
-    let ports: Vec<u16> = cluster.masters.iter().map(|master| master.worker_port()).collect();
-    let balancer = Balancer::start(&ports).await?;
-    cluster.add_stock_worker(balancer.port(), "stock", "secret")?;
-    let survivor = cluster.masters[1].rest()?;
-    cluster.worker_connected(&survivor, "stock").await?;
     // The first poll notes where the branches are.
     wait_for("the first poll", DEADLINE, async || {
         Ok(cluster.masters.iter().any(|master| master.log().contains("first poll")).then_some(()))
