@@ -78,21 +78,26 @@ impl TestDatabase {
         psql(&self.url, statement)
     }
 
-    /// Locks a table of a PostgreSQL database against everybody, and waits until that is so.
+    /// Locks a table of a PostgreSQL database, and waits until that is so.
     ///
     /// # Errors
     /// If that takes too long, or the database is no PostgreSQL.
-    pub async fn lock_table(&self, table: &str) -> Result<TableLock> {
+    pub async fn lock_table(&self, table: &str, against: Against) -> Result<TableLock> {
+        // As `LOCK TABLE` calls it, and as `pg_locks` does.
+        let (mode, shown) = match against {
+            Against::Everybody => ("ACCESS EXCLUSIVE", "AccessExclusiveLock"),
+            Against::Writers => ("EXCLUSIVE", "ExclusiveLock"),
+        };
         // Without the first, the server would notice only after the sleep that the client is gone.
         let statement = format!(
             "SET client_connection_check_interval = '100ms'; BEGIN;
-             LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(300);"
+             LOCK TABLE {table} IN {mode} MODE; SELECT pg_sleep(300);"
         );
         let lock = Command::new("psql").args([&self.url, "-qAtc", &statement]).stdout(Stdio::null()).spawn()?;
         let lock = TableLock(lock);
         let locked = format!(
             "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
-             WHERE c.relname = '{table}' AND l.mode = 'AccessExclusiveLock' AND l.granted"
+             WHERE c.relname = '{table}' AND l.mode = '{shown}' AND l.granted"
         );
         wait_for(
             &format!("{table} is locked"),
@@ -104,7 +109,16 @@ impl TestDatabase {
     }
 }
 
-/// A session of PostgreSQL that keeps everybody waiting who wants a table, until it is dropped.
+/// Whom a locked table keeps waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// Readers and writers.
+    Everybody,
+    /// Writers alone.
+    Writers,
+}
+
+/// A session of PostgreSQL that keeps those waiting who want a table, until it is dropped.
 #[derive(Debug)]
 pub struct TableLock(Child);
 

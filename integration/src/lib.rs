@@ -25,7 +25,7 @@ mod waiting;
 pub use balancer::Balancer;
 pub use broker::{Broker, TestBroker};
 pub use cluster::{TestCluster, TestClusterBuilder};
-pub use database::{Database, TableLock, TestDatabase};
+pub use database::{Against, Database, TableLock, TestDatabase};
 pub use event_stream::{EventStream, Seen};
 pub use farm::Farm;
 pub use gate::Gate;

@@ -150,23 +150,3 @@ async fn masters_of_two_versions_run_together_during_an_upgrade() -> Result<()> 
     ensure!(!output.status.success() && text(&output).contains("newer version"), "{}", text(&output));
     Ok(())
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_master_is_ready_only_when_its_config_is_in_force() -> Result<()> {
-    let mut cluster =
-        TestCluster::builder().masters(1).stopped().start(|directory| Ok(farm(&Gate::new(directory), "old"))).await?;
-    let rest = cluster.rest()?;
-    // What its builders are has to be written there.
-    let lock = cluster.database.lock_table("builders").await?;
-    cluster.masters[0].start()?;
-    wait_for("it serves", DEADLINE, async || Ok(rest.text("health/live").await.ok())).await?;
-    let ready = rest.text("health/ready").await;
-    ensure!(ready.as_ref().is_err_and(|error| error.to_string().contains("503")), "{ready:?}");
-    let forced = rest.control("forceschedulers/force", "force", json!({ "builderid": 1 })).await;
-    let refused = forced.as_ref().is_err_and(|error| error.to_string().contains("start"));
-    ensure!(refused, "a client is told to try again: {forced:?}");
-    drop(lock);
-    cluster.masters[0].ready().await?;
-    ensure!(rest.force("b", json!({})).await.is_ok(), "now it takes requests");
-    Ok(())
-}

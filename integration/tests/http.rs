@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use integration::{Broker, DEADLINE, Database, Farm, TestCluster, wait_for};
+use integration::{Against, Broker, DEADLINE, Database, Farm, TestCluster, wait_for};
 use serde_json::{Value, json};
 
 fn farm() -> Farm {
@@ -139,7 +139,7 @@ async fn builds_run_while_readers_have_taken_all_their_connections() -> Result<(
     rest.builds_of_completed(calm).await?;
     let builder = rest.one("builders/quick").await?["builderid"].clone();
     // Nothing that a build does touches this table.
-    let lock = cluster.database.lock_table("test_results").await?;
+    let lock = cluster.database.lock_table("test_results", Against::Everybody).await?;
     let readers = client()?;
     let url = format!("{}/api/v2/test_result_sets/1/results", rest.base());
     let crowd: Vec<_> = (0..100).map(|_| tokio::spawn(readers.get(&url).send())).collect();
