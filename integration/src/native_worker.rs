@@ -1,7 +1,7 @@
 //! The native worker, as a process of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use anyhow::{Result, ensure};
 
@@ -57,6 +57,22 @@ impl NativeWorker {
     /// Its process id.
     pub fn pid(&self) -> Option<u32> {
         self.process.pid()
+    }
+
+    /// Sends it a signal, for example `HUP` or `TERM`.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// How it ended, if it has; it can be started again then. This is told once.
+    ///
+    /// # Errors
+    /// If it does not run, or the system cannot tell.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.process.ended()
     }
 
     /// Kills it with SIGKILL.

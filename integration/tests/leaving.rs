@@ -1,10 +1,10 @@
-//! Who leaves, and what becomes of the others' work: masters that are asked to, with and without a database, and workers
-//! whose master dies before it can tell them.
+//! Who leaves, and what becomes of the others' work: masters that are asked to, with and without a database, workers that
+//! want to, and workers whose master dies before it can tell them.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use integration::{Balancer, DEADLINE, Farm, Gate, Takeover, TestCluster, wait_for};
+use integration::{Balancer, DEADLINE, Farm, Gate, NativeWorker, Rest, Takeover, TestCluster, wait_for};
 use serde_json::json;
 
 /// Each of the services that end one after the other has 10 s.
@@ -140,5 +140,102 @@ async fn a_worker_that_is_to_leave_is_told_so_by_another_master_if_its_own_dies(
     let builds = rest.builds_of_completed(request).await.map_err(|error| error.context(cluster.all_logs()))?;
     ensure!(builds.last().is_some_and(|build| build["results"] == 0), "{builds:?}");
     ensure!(!cluster.workers[0].has_ended()?, "it stays");
+    Ok(())
+}
+
+/// A native worker whose build stands at a gate; it has another builder to work for, and there is another worker with a
+/// builder of its own.
+struct AtWork {
+    cluster: TestCluster,
+    rest: Rest,
+    gate: Gate,
+    worker: NativeWorker,
+    _other: NativeWorker,
+    request: i64,
+}
+
+impl AtWork {
+    async fn start() -> Result<Self> {
+        let mut gate = None;
+        let mut cluster = TestCluster::builder()
+            .setting("CLUSTER__RESCAN_INTERVAL", "1s")
+            .start(|directory| {
+                let made = gate.insert(Gate::new(directory));
+                let hello = "steps.ShellCommand(command=['echo', 'hello'])";
+                let farm = Farm::new().worker("w").worker("other").builder("gated", "w", &[&made.step()]);
+                Ok(farm.builder("next", "w", &[hello]).builder("elsewhere", "other", &[hello]).text())
+            })
+            .await?;
+        let gate = gate.context("made above")?;
+        let (rest, port) = (cluster.rest()?, cluster.masters[0].worker_port());
+        let worker = cluster.add_native_worker(port, "w", "secret")?;
+        let other = cluster.add_native_worker(port, "other", "secret")?;
+        for name in ["w", "other"] {
+            cluster.worker_connected(&rest, name).await?;
+        }
+        let request = rest.force("gated", json!({})).await?;
+        gate.reached(&rest, request).await?;
+        Ok(Self { cluster, rest, gate, worker, _other: other, request })
+    }
+
+    /// Waits until the worker's process has ended, as it does when all is well.
+    async fn has_left(&mut self) -> Result<()> {
+        let ended = wait_for("the worker has left", DEADLINE, async || self.worker.ended()).await;
+        let status = ended.map_err(|error| error.context(self.cluster.all_logs()))?;
+        ensure!(status.success(), "{status}: {}", self.worker.log());
+        Ok(())
+    }
+}
+
+// The stock worker cannot ask for this by this protocol: it fails over its own `--allow-shutdown`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_asks_to_leave_ends_its_build_and_gets_no_other() -> Result<()> {
+    let mut scene = AtWork::start().await?;
+    scene.worker.signal("HUP")?;
+    wait_for("its master knows", DEADLINE, async || {
+        Ok(scene.cluster.masters[0].log().contains("worker w asks to leave").then_some(()))
+    })
+    .await?;
+    let next = scene.rest.force("next", json!({})).await?;
+    // Of two requests the later one is done: the first one could have begun by now.
+    let elsewhere = scene.rest.force("elsewhere", json!({})).await?;
+    scene.rest.builds_of_completed(elsewhere).await?;
+    let builds = scene.rest.list(&format!("buildrequests/{next}/builds")).await?;
+    ensure!(builds.is_empty(), "it gets nothing new: {builds:?}");
+    ensure!(scene.worker.ended()?.is_none(), "its build goes on");
+
+    scene.gate.open()?;
+    let builds = scene.rest.builds_of_completed(scene.request).await?;
+    ensure!(builds.len() == 1 && builds[0]["results"] == 0, "it ends its build: {builds:?}");
+    scene.has_left().await?;
+    let builds = scene.rest.list(&format!("buildrequests/{next}/builds")).await?;
+    ensure!(builds.is_empty(), "nor anything at the end: {builds:?}");
+
+    // Its admin starts it again: what it wished before is forgotten.
+    scene.worker.start()?;
+    let builds = scene.rest.builds_of_completed(next).await.map_err(|error| error.context(scene.cluster.all_logs()))?;
+    ensure!(builds.len() == 1 && builds[0]["results"] == 0, "{builds:?}");
+    ensure!(scene.worker.ended()?.is_none(), "it stays");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_leaves_at_once_has_its_build_done_again() -> Result<()> {
+    let mut scene = AtWork::start().await?;
+    scene.worker.signal("TERM")?;
+    scene.has_left().await?;
+    wait_for("its build is to be done again", DEADLINE, async || {
+        let builds = scene.rest.list(&format!("buildrequests/{}/builds", scene.request)).await?;
+        Ok((builds.len() == 1 && builds[0]["results"] == json!(5)).then_some(()))
+    })
+    .await
+    .map_err(|error| error.context(scene.cluster.all_logs()))?;
+    let request = scene.rest.one(&format!("buildrequests/{}", scene.request)).await?;
+    ensure!(request["complete"] == false, "{request}");
+
+    scene.gate.open()?;
+    scene.worker.start()?;
+    let builds = scene.rest.builds_of_completed(scene.request).await?;
+    ensure!(builds.len() == 2 && builds[1]["results"] == 0, "{builds:?}");
     Ok(())
 }
