@@ -25,9 +25,13 @@ fn shared() -> String {
 
 impl contract::Harness for AmqpHarness {
     async fn log(&self, retained: usize) -> Arc<dyn EventLog> {
-        let mut options = BrokerOptions::new(shared());
         // An event of these tests takes about 250 bytes of a stream.
-        options.retained_bytes = retained as u64 * 250;
+        self.log_of_bytes(retained * 250).await
+    }
+
+    async fn log_of_bytes(&self, bytes: usize) -> Arc<dyn EventLog> {
+        let mut options = BrokerOptions::new(shared());
+        options.retained_bytes = bytes as u64;
         open(&options, Arc::new(MemoryGenerations::default())).expect("opens")
     }
 }

@@ -12,6 +12,10 @@ impl contract::Harness for Memory {
     async fn log(&self, retained: usize) -> Arc<dyn EventLog> {
         Arc::new(MemoryLog::new(retained))
     }
+
+    async fn log_of_bytes(&self, bytes: usize) -> Arc<dyn EventLog> {
+        Arc::new(MemoryLog::bounded(1_000_000, bytes))
+    }
 }
 
 contract::contract_tests!(Memory);

@@ -25,6 +25,12 @@ impl contract::Harness for RedisHarness {
         options.retained_events = retained;
         open(&options, Arc::new(MemoryGenerations::default())).expect("opens")
     }
+
+    async fn log_of_bytes(&self, bytes: usize) -> Arc<dyn EventLog> {
+        let mut options = BrokerOptions::new(shared().url());
+        options.retained_bytes = bytes as u64;
+        open(&options, Arc::new(MemoryGenerations::default())).expect("opens")
+    }
 }
 
 contract::contract_tests!(RedisHarness);

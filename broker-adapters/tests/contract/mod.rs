@@ -11,6 +11,8 @@ use futures::StreamExt;
 pub(crate) trait Harness {
     /// A new, empty log of its own that retains about `retained` events.
     fn log(&self, retained: usize) -> impl Future<Output = Arc<dyn EventLog>>;
+    /// A new, empty log of its own that retains about so many bytes, however few events that is.
+    fn log_of_bytes(&self, bytes: usize) -> impl Future<Output = Arc<dyn EventLog>>;
 }
 
 pub(crate) fn event(n: usize) -> Event {
@@ -96,6 +98,46 @@ pub(crate) async fn tells_what_is_no_longer_retained(harness: &impl Harness) {
         log.publish((0..16).map(|i| event(n * 16 + i)).collect()).await.expect("publishes");
     }
     assert!(matches!(log.subscribe(Some(start)).await, Err(SubscribeError::NotRetained)));
+}
+
+pub(crate) async fn keeps_about_as_many_bytes_as_told(harness: &impl Harness) {
+    const TOLD: usize = 1024 * 1024;
+    const EVENT: usize = 4096;
+    const BATCH: usize = 64;
+    let log = harness.log_of_bytes(TOLD).await;
+    let mut reader = log.subscribe(None).await.expect("subscribes");
+    let body = serde_json::json!({ "n": 0, "text": "x".repeat(EVENT) });
+    let mut places = Vec::new();
+    for _ in 0..8 * TOLD / (BATCH * EVENT) {
+        let make = || Event::new(vec![EventKey::new(["tests", "0", "new"])], &body).expect("JSON");
+        log.publish((0..BATCH).map(|_| make()).collect()).await.expect("publishes");
+        places.extend(read(&mut reader, BATCH).await.pop().map(|last| last.cursor));
+    }
+    // A broker may take a moment to drop what is too much.
+    let dropped = async {
+        loop {
+            let kept = kept_places(&*log, &places).await * BATCH * EVENT;
+            assert!(kept >= TOLD / 2, "only {kept} bytes");
+            if kept <= TOLD * 2 {
+                return;
+            }
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(60), dropped).await;
+    assert!(in_time.is_ok(), "too much is kept");
+}
+
+/// How many of the last places can still be read from, but for the end.
+async fn kept_places(log: &dyn EventLog, places: &[Cursor]) -> usize {
+    let mut kept = 0;
+    for place in places.iter().rev().skip(1) {
+        match log.subscribe(Some(place.clone())).await {
+            Ok(_) => kept += 1,
+            Err(SubscribeError::NotRetained) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    kept
 }
 
 pub(crate) async fn tells_a_slow_reader_that_it_lost_events(harness: &impl Harness) {
@@ -211,6 +253,7 @@ macro_rules! contract_tests {
     ($harness:expr) => {
         contract::contract_tests!($harness; keeps_order_and_content, starts_with_what_comes_after_the_call,
             resumes_after_any_cursor, resumes_at_the_end, tells_what_is_no_longer_retained,
+            keeps_about_as_many_bytes_as_told,
             tells_a_slow_reader_that_it_lost_events, refuses_cursors_it_never_gave, serves_many_readers_and_writers,
             shows_duplicates_by_their_id, buffers_little_for_a_reader_that_does_not_read);
     };
