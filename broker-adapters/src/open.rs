@@ -35,7 +35,7 @@ impl BrokerOptions {
 #[non_exhaustive]
 pub enum OpenError {
     /// No adapter serves this scheme.
-    #[error("find a message broker for the scheme {scheme:?}; there are {}", SCHEMES.join(", "))]
+    #[error("find a message broker for the scheme {scheme:?}; there are {}", schemes())]
     Scheme {
         /// What is before the first `:`.
         scheme: String,
@@ -45,34 +45,64 @@ pub enum OpenError {
     Invalid(#[source] Box<dyn Error + Send + Sync>),
 }
 
-/// What this build can open.
-const SCHEMES: &[&str] = &[
-    "memory",
-    #[cfg(feature = "redis")]
-    "redis",
-    #[cfg(feature = "redis")]
-    "rediss",
-    #[cfg(feature = "redis")]
-    "redis+sentinel",
-    #[cfg(feature = "redis")]
-    "rediss+sentinel",
-    #[cfg(feature = "amqp")]
-    "amqp",
-    #[cfg(feature = "amqp")]
-    "amqps",
-];
-
 /// The kind of the broker in a master's memory, see [`kind`].
 pub const MEMORY: &str = "memory";
 
-/// The kind of broker that a URL names: masters of one cluster have to agree on it.
-#[must_use]
-pub fn kind(options: &BrokerOptions) -> &'static str {
-    match options.url.split(':').next().unwrap_or_default() {
-        "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" => "Redis",
-        "amqp" | "amqps" => "RabbitMQ",
-        _ => MEMORY,
+/// The brokers of this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Memory,
+    #[cfg(feature = "redis")]
+    Redis,
+    #[cfg(feature = "amqp")]
+    RabbitMq,
+}
+
+/// The schemes of URLs, and what each leads to.
+const SCHEMES: &[(&str, Kind)] = &[
+    ("memory", Kind::Memory),
+    #[cfg(feature = "redis")]
+    ("redis", Kind::Redis),
+    #[cfg(feature = "redis")]
+    ("rediss", Kind::Redis),
+    #[cfg(feature = "redis")]
+    ("redis+sentinel", Kind::Redis),
+    #[cfg(feature = "redis")]
+    ("rediss+sentinel", Kind::Redis),
+    #[cfg(feature = "amqp")]
+    ("amqp", Kind::RabbitMq),
+    #[cfg(feature = "amqp")]
+    ("amqps", Kind::RabbitMq),
+];
+
+fn schemes() -> String {
+    SCHEMES.iter().map(|(scheme, _)| *scheme).collect::<Vec<_>>().join(", ")
+}
+
+impl Kind {
+    fn of(options: &BrokerOptions) -> Result<Self, OpenError> {
+        let scheme = options.url.split(':').next().unwrap_or_default();
+        let found = SCHEMES.iter().find(|(known, _)| *known == scheme);
+        found.map(|(_, kind)| *kind).ok_or_else(|| OpenError::Scheme { scheme: scheme.to_owned() })
     }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => MEMORY,
+            #[cfg(feature = "redis")]
+            Self::Redis => "Redis",
+            #[cfg(feature = "amqp")]
+            Self::RabbitMq => "RabbitMQ",
+        }
+    }
+}
+
+/// The kind of broker that a URL names: masters of one cluster have to agree on it.
+///
+/// # Errors
+/// [`OpenError::Scheme`].
+pub fn kind(options: &BrokerOptions) -> Result<&'static str, OpenError> {
+    Ok(Kind::of(options)?.name())
 }
 
 /// Opens the event log that a URL names. It connects when it is first used, and again whenever it has to.
@@ -80,22 +110,17 @@ pub fn kind(options: &BrokerOptions) -> &'static str {
 /// # Errors
 /// [`OpenError`]; a broker that cannot be reached is no error here.
 pub fn open(options: &BrokerOptions, generations: Arc<dyn Generations>) -> Result<Arc<dyn EventLog>, OpenError> {
-    let scheme = options.url.split(':').next().unwrap_or_default();
-    match scheme {
-        "memory" => {
+    match Kind::of(options)? {
+        Kind::Memory => {
+            // There is nobody to agree with.
+            drop(generations);
             let bytes = usize::try_from(options.retained_bytes).unwrap_or(usize::MAX);
             Ok(Arc::new(MemoryLog::bounded(options.retained_events, bytes)))
         }
         #[cfg(feature = "redis")]
-        "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" => {
-            Ok(Arc::new(crate::redis::RedisLog::new(options, generations)?))
-        }
+        Kind::Redis => Ok(Arc::new(crate::redis::RedisLog::new(options, generations)?)),
         #[cfg(feature = "amqp")]
-        "amqp" | "amqps" => Ok(Arc::new(crate::amqp::AmqpLog::new(options, generations)?)),
-        other => {
-            let _ = generations;
-            Err(OpenError::Scheme { scheme: other.to_owned() })
-        }
+        Kind::RabbitMq => Ok(Arc::new(crate::amqp::AmqpLog::new(options, generations)?)),
     }
 }
 
@@ -123,9 +148,37 @@ pub struct Forwarded {
 /// # Errors
 /// [`OpenError`]; a broker that cannot be reached is no error here.
 pub fn outside(options: &BrokerOptions) -> Result<Option<Arc<dyn Outside>>, OpenError> {
-    match options.url.split(':').next().unwrap_or_default() {
+    match Kind::of(options)? {
+        Kind::Memory => Ok(None),
+        #[cfg(feature = "redis")]
+        Kind::Redis => Ok(None),
         #[cfg(feature = "amqp")]
-        "amqp" | "amqps" => Ok(Some(Arc::new(crate::amqp::outside::AmqpOutside::new(options)?))),
-        _ => Ok(None),
+        Kind::RabbitMq => Ok(Some(Arc::new(crate::amqp::outside::AmqpOutside::new(options)?))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryGenerations;
+
+    #[test]
+    fn every_scheme_is_of_a_kind_and_can_be_opened() {
+        for (scheme, expected) in SCHEMES {
+            let address = if scheme.contains("sentinel") { "localhost/news" } else { "localhost" };
+            let options = BrokerOptions::new(format!("{scheme}://{address}"));
+            assert_eq!(kind(&options).unwrap(), expected.name());
+            open(&options, Arc::new(MemoryGenerations::default())).unwrap();
+            assert_eq!(outside(&options).unwrap().is_some(), expected.name() == "RabbitMQ", "{scheme}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_scheme_is_told_with_those_that_there_are() {
+        let options = BrokerOptions::new("kafka://user:secret@localhost".to_owned());
+        let told = kind(&options).unwrap_err().to_string();
+        assert!(told.contains("\"kafka\"") && told.contains("memory") && !told.contains("secret"), "{told}");
+        assert!(open(&options, Arc::new(MemoryGenerations::default())).is_err());
+        assert!(outside(&options).is_err());
     }
 }

@@ -43,7 +43,8 @@ pub(super) fn open(settings: &Settings, db: &Db) -> Result<Broker> {
     let log =
         broker_adapters::open(&options, Arc::new(DbGenerations::new(db.clone()))).context("broker.url: failed to")?;
     let outside = broker_adapters::outside(&options).context("broker.url: failed to")?;
-    Ok(Broker { log, outside, kind: broker_adapters::kind(&options) })
+    let kind = broker_adapters::kind(&options).context("broker.url: failed to")?;
+    Ok(Broker { log, outside, kind })
 }
 
 /// Between two looks at which log the cluster's is.
