@@ -189,17 +189,14 @@ impl Membership {
 
     /// Watches the counter of the process that has our name.
     async fn wait_until_dead(&self, id: MasterId, mut pulse: Pulse) -> Result<Option<Pulse>, JoinError> {
-        if Instance::parse(&pulse.instance).is_some_and(|instance| instance.is_gone()) {
-            return Ok(Some(pulse));
-        }
-        tracing::info!("{} was active under another process; watching whether that lives", self.name);
         let mut since = Instant::now();
-        let mut first = true;
-        while since.elapsed() < self.patience(&pulse) {
-            tokio::time::sleep(self.timing.check_in_interval.min(Duration::from_secs(1))).await;
-            if Instance::parse(&pulse.instance).is_some_and(|instance| instance.is_gone()) {
-                return Ok(Some(pulse));
+        let (mut told, mut first) = (false, true);
+        while !is_gone(&pulse) && since.elapsed() < self.patience(&pulse) {
+            if !told {
+                tracing::info!("{} was active under another process; watching whether that lives", self.name);
+                told = true;
             }
+            tokio::time::sleep(self.timing.check_in_interval.min(Duration::from_secs(1))).await;
             let now = masters::pulses(self.db.read()).await?.into_iter().find(|pulse| pulse.owner.master_id == id);
             match now {
                 Some(now) if now.active && now == pulse => {}
@@ -424,14 +421,19 @@ pub async fn check_broker(db: &Db, name: &str, kind: &str, timing: Timing) -> Re
                 let (theirs, ours) = (pulse.broker.unwrap_or_default(), kind.to_owned());
                 return Err(JoinError::OtherBroker { name: pulse.name, theirs, ours });
             }
-            let is_gone = Instance::parse(&pulse.instance).is_some_and(|instance| instance.is_gone());
-            unknown |= !is_gone && began.elapsed() < pulse.expire_after.unwrap_or_default().max(timing.expire_after);
+            unknown |=
+                !is_gone(&pulse) && began.elapsed() < pulse.expire_after.unwrap_or_default().max(timing.expire_after);
         }
         if !unknown {
             return Ok(());
         }
         tokio::time::sleep(timing.check_in_interval.min(Duration::from_secs(1))).await;
     }
+}
+
+/// Whether the process of a pulse is known to have ended, because it ran on this machine.
+fn is_gone(pulse: &Pulse) -> bool {
+    Instance::parse(&pulse.instance).is_some_and(|instance| instance.is_gone())
 }
 
 /// Waits until a moment; for ever without one. Cancel safe.
