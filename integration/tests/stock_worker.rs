@@ -129,3 +129,23 @@ async fn a_stopped_build_is_cancelled_with_its_reason() -> Result<()> {
     ensure!(reason.contains("not needed any more"), "{reason}");
     Ok(())
 }
+
+// As with Buildbot, of which this was seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_stopped_while_it_was_away_works_when_it_comes() -> Result<()> {
+    let Scene { mut cluster, .. } = scene().await?;
+    let rest = cluster.rest()?;
+    rest.control("workers/w", "stop", json!({"reason": "a test"})).await?;
+    ensure!(rest.one("workers/w").await?["graceful"] == true, "it is shown");
+    cluster.add_stock_worker(cluster.masters[0].worker_port(), "w", "secret")?;
+    cluster.worker_connected(&rest, "w").await?;
+    let request = rest.force("hello", json!({})).await?;
+    let builds = rest.builds_of_completed(request).await.map_err(|error| error.context(cluster.all_logs()))?;
+    ensure!(builds.len() == 1 && builds[0]["results"] == json!(0), "{builds:?}");
+    ensure!(rest.one("workers/w").await?["graceful"] == false, "whoever starts it wants it to work");
+    ensure!(!cluster.workers[0].has_ended()?, "{}", cluster.workers[0].log());
+
+    // Now that it is here it is obeyed.
+    rest.control("workers/w", "stop", json!({"reason": "a test"})).await?;
+    wait_for("the worker has left", DEADLINE, async || Ok(cluster.workers[0].has_ended()?.then_some(()))).await
+}

@@ -65,14 +65,17 @@ impl Update {
         self.set_worker_paused(worker, false, None).await
     }
 
-    /// Wishes that a worker shut down when its builds are done.
+    /// Wishes that a worker shut down when its builds are done. About one that is not connected this is only shown: as with
+    /// Buildbot, a worker that somebody starts later is open for work.
     ///
     /// # Errors
     /// [`DbError::NotFound`] if there is no such worker.
     pub async fn stop_worker(&self, worker: WorkerId, reason: Option<&str>) -> Result<(), DbError> {
         self.existing_worker(worker).await?;
         self.set_worker_graceful(worker, true).await?;
-        wishes::add(self.tx(), WishKind::StopWorker, worker.get(), reason, self.now()).await?;
+        if workers::session(self.tx(), worker).await?.is_some() {
+            wishes::add(self.tx(), WishKind::StopWorker, worker.get(), reason, self.now()).await?;
+        }
         self.emit(events::control("worker", worker.get(), "stop", reason)?);
         Ok(())
     }

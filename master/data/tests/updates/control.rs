@@ -1,5 +1,8 @@
 //! Control updates: cancelling, stopping, pausing.
 
+use std::collections::BTreeMap;
+
+use buildguild_data::Update;
 use buildguild_db::test_support::TestDb;
 use buildguild_db::wishes::{self, WishKind};
 use buildguild_db::{buildrequests, workers};
@@ -52,6 +55,8 @@ async fn stopping_a_running_build_is_a_wish_that_its_end_fulfils(test: &TestDb) 
 async fn workers_are_paused_and_stopped(test: &TestDb) {
     let mut master = Master::new(&test.db, "one").await;
     let worker = master.worker;
+    let connect = |u: Update| async move { u.worker_connected(worker, "s1", None, &BTreeMap::new()).await };
+    master.data.update(connect).await.unwrap();
     master.data.update(|u| async move { u.pause_worker(worker, Some("rest")).await }).await.unwrap();
     let event = master.event("workers/1/state_updated").await;
     assert!(event.body.get().contains(r#""paused":true,"pause_reason":"rest""#), "{}", event.body);
@@ -94,9 +99,21 @@ async fn a_collapsed_request_is_news_as_claimed_and_then_complete(test: &TestDb)
     assert_eq!((&complete["complete"], &complete["results"]), (&true.into(), &3.into()));
 }
 
+async fn what_is_wished_about_a_worker_that_is_away_does_not_stop_its_next_session(test: &TestDb) {
+    let master = Master::new(&test.db, "one").await;
+    let worker = master.worker;
+    let graceful = async || workers::get(test.db.read(), worker).await.unwrap().unwrap().graceful;
+    master.data.update(|u| async move { u.stop_worker(worker, None).await }).await.unwrap();
+    assert!(graceful().await, "it is shown");
+    master.data.update(|u| async move { u.take_up_worker_wishes(worker).await }).await.unwrap();
+    assert!(!graceful().await);
+    assert!(wishes::list(test.db.read()).await.unwrap().is_empty());
+}
+
 buildguild_db::on_both_databases!(
     a_collapsed_request_is_news_as_claimed_and_then_complete,
     a_queued_request_is_cancelled_at_once,
     stopping_a_running_build_is_a_wish_that_its_end_fulfils,
     workers_are_paused_and_stopped,
+    what_is_wished_about_a_worker_that_is_away_does_not_stop_its_next_session,
 );
