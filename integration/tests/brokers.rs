@@ -123,6 +123,32 @@ async fn rabbitmq_carries_news_and_loses_none() -> Result<()> {
     tokio::time::timeout(Duration::from_secs(600), through(Broker::RabbitMq)).await?
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn masters_on_two_brokers_of_one_kind_are_told_apart() -> Result<()> {
+    let other = Redis::start()?;
+    let mut cluster = TestCluster::builder()
+        .broker(Broker::Redis)
+        .stopped()
+        .expect_error("it has another broker than the others")
+        .start(|_| Ok(Farm::new().worker("w").builder("b", "w", &["steps.ShellCommand(command='true')"]).text()))
+        .await?;
+    cluster.masters[1].set_environment("BUILDGUILD__BROKER__URL", &other.url());
+    for master in &mut cluster.masters {
+        master.start()?;
+        master.ready().await?;
+    }
+    let (first, second) = (cluster.masters[0].rest()?, cluster.masters[1].rest()?);
+    // The log is the one of whoever made the last.
+    wait_for("the metric tells of it", DEADLINE, async || {
+        let differs = metric(&first, "buildguild_event_log_differs").await?
+            + metric(&second, "buildguild_event_log_differs").await?;
+        ensure!(differs < 2.0, "one of them has the log that is agreed on");
+        Ok((differs > 0.0).then_some(()))
+    })
+    .await
+    .map_err(|error| error.context(cluster.all_logs()))
+}
+
 // A primary and a replica, and a sentinel that decides which is which: once because the primary is killed, once because
 // somebody asks for it.
 #[tokio::test(flavor = "multi_thread")]

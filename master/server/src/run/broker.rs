@@ -52,22 +52,43 @@ const LOOK: Duration = Duration::from_secs(15);
 
 /// Says so when this master reads another log than the one that the cluster has agreed on, twice in a row: each time readers
 /// change to a new log it takes them a moment. It then has another broker than the others, of the same kind.
-pub(super) async fn watch_log(db: Db, hub: EventHub, stop: CancellationToken) {
-    let mut before = None;
-    while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
-        if !*hub.connected().borrow() {
-            continue;
+pub(super) struct LogWatch {
+    db: Db,
+    hub: EventHub,
+    differs: IntGauge,
+}
+
+impl LogWatch {
+    /// # Errors
+    /// If there is a figure of this name already.
+    pub(super) fn register(registry: &Registry, db: &Db, hub: &EventHub) -> Result<Self> {
+        let differs = IntGauge::new(
+            "buildguild_event_log_differs",
+            "1 if this replica reads another event log than the cluster has agreed on: not all have the same broker.",
+        )?;
+        registry.register(Box::new(differs.clone()))?;
+        Ok(Self { db: db.clone(), hub: hub.clone(), differs })
+    }
+
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let mut before = None;
+        while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+            if !*self.hub.connected().borrow() {
+                continue;
+            }
+            let Ok(Some(agreed)) = event_log::generation(self.db.read()).await else { continue };
+            let newest = self.hub.newest();
+            let differs = (**newest.generation() != *agreed).then_some(agreed);
+            let again = differs.as_ref().filter(|agreed| before.as_ref() == Some(*agreed));
+            if let Some(agreed) = again {
+                tracing::error!(
+                    "the cluster's event log is {agreed}, but this master reads {}: it has another broker than the others",
+                    newest.generation()
+                );
+            }
+            self.differs.set(i64::from(again.is_some()));
+            before = differs;
         }
-        let Ok(Some(agreed)) = event_log::generation(db.read()).await else { continue };
-        let newest = hub.newest();
-        let differs = (**newest.generation() != *agreed).then_some(agreed);
-        if let (Some(agreed), true) = (&differs, differs == before) {
-            tracing::error!(
-                "the cluster's event log is {agreed}, but this master reads {}: it has another broker than the others",
-                newest.generation()
-            );
-        }
-        before = differs;
     }
 }
 

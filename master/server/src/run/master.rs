@@ -176,9 +176,9 @@ impl Parts {
             "event publisher"
         });
         if kind != broker_adapters::MEMORY {
-            let watching = broker::watch_log(db.clone(), hub.clone(), base.clone());
+            let (watch, stop) = (broker::LogWatch::register(&metrics, &db, &hub)?, base.clone());
             tasks.spawn(async move {
-                watching.await;
+                watch.run(stop).await;
                 "watch over the event log"
             });
         }
