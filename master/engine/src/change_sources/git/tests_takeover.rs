@@ -1,13 +1,16 @@
 //! The poller on real databases: many commits at once, and a master that dies while it adds them.
 
-use std::sync::Arc;
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use buildguild_db::{
     changes, changesources,
     leases::{self, Lease},
     test_support::TestDb,
 };
-use buildguild_types::{farm::FarmConfig, ids::ChangeId};
+use buildguild_types::{
+    farm::{ChangeSourceKind, FarmConfig},
+    ids::ChangeId,
+};
 use serde_json::json;
 
 use super::tests::Remote;
@@ -108,7 +111,41 @@ async fn a_poller_that_fails_on_its_master_moves_to_another_if_there_is_one(test
     eventually("it tries again", again).await;
 }
 
+/// A git whose `ls-remote` fails twice of three times, as if a server were restarted again and again.
+fn flaky_git(directory: &Path) -> String {
+    let (program, count) = (directory.join("git"), directory.join("count"));
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *ls-remote*) echo >> {count}; [ $(($(wc -l < {count}) % 3)) = 0 ] || exit 1;; esac\n\
+         exec git \"$@\"\n",
+        count = count.display()
+    );
+    std::fs::write(&program, script).expect("it is written");
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("it may be run");
+    program.display().to_string()
+}
+
+async fn a_poller_that_fails_now_and_then_stays_on_its_master(test: &TestDb) {
+    let remote = Remote::new();
+    remote.sh("c a first; git push -q origin main");
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut farm = polling(&remote);
+    let ChangeSourceKind::Git(config) = &mut farm.change_sources[0].kind;
+    config.gitbin = flaky_git(directory.path());
+    let a = TestMaster::start(test, "a", farm.clone()).await;
+    run(&a);
+    let polls = |master: &TestMaster, outcome: &str| master.parts.figures.polls.with_label_values(&[outcome]).get();
+    eventually("it polls", || async { (polls(&a, "failed") > 0).then_some(()) }).await;
+    let b = TestMaster::start(test, "b", farm).await;
+    run(&b);
+    let before = polls(&a, "ok");
+    // Four failures at the least, and never three in a row.
+    eventually("it goes on", || async { (polls(&a, "ok") >= before + 2).then_some(()) }).await;
+    assert!(polls(&a, "failed") >= 4);
+    assert_eq!(polls(&b, "ok") + polls(&b, "failed"), 0, "the other one never had it");
+}
+
 buildguild_db::on_both_databases!(
     no_commit_is_lost_or_doubled_when_the_pollers_master_dies,
     a_poller_that_fails_on_its_master_moves_to_another_if_there_is_one,
+    a_poller_that_fails_now_and_then_stays_on_its_master,
 );
