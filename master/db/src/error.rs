@@ -156,9 +156,15 @@ enum Kind {
     Other,
 }
 
+/// Whether PostgreSQL refuses a prepared statement that a change of the schema has overtaken: prepared anew, it works.
+pub(crate) fn is_stale_plan(error: &dyn sqlx::error::DatabaseError) -> bool {
+    error.code().is_some_and(|code| code == "0A000") && error.message().contains("cached plan")
+}
+
 /// Sorts a driver's error by its SQLSTATE (PostgreSQL) or extended result code (SQLite).
 fn classify(error: &sqlx::Error) -> Kind {
     match error {
+        sqlx::Error::Database(database) if is_stale_plan(&**database) => Kind::Busy,
         sqlx::Error::Database(database) => {
             let code = database.code().unwrap_or_default();
             match code.as_ref() {

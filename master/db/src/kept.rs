@@ -1,9 +1,12 @@
 //! Connections to PostgreSQL that are kept from one use to the next.
 //!
 //! The driver's pool asks the server for a sign of life each time a connection comes back to it. For a read of one statement
-//! that is as much again in round trips as the read itself, and for a transaction one more than it needs. So connections
-//! in steady use stay here, and the pool gets those back with which something went wrong, and all from time to time: it knows
-//! how to test, replace and retire them.
+//! that is as much again in round trips as the read itself, and for a transaction one more than it needs. It also waits for
+//! that sign without a limit, so connections that a firewall has forgotten would use the pool up. So the pool here only opens
+//! connections and counts them; it gets none back but to close it.
+//!
+//! A connection is tested before it is used when it has rested, and when another one went wrong: what broke one may have
+//! broken all.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,13 +20,27 @@ use sea_orm::{
     Statement, Values,
 };
 use sea_query_sqlx::SqlxValues;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
-/// A connection goes back to the pool this long after it came from there, so that the pool can retire it when it is old.
-const KEPT_FOR: Duration = Duration::from_secs(60);
+use crate::error::is_stale_plan;
+
+/// A connection is closed when it is as old as this: the server's side of it grows with all that was asked over it.
+const LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+/// One that nobody needed for so long is closed.
+const UNNEEDED: Duration = Duration::from_secs(5 * 60);
 
 /// A connection that has rested for longer is asked for a sign of life before it is used: the server may have gone since.
 const RESTED: Duration = Duration::from_secs(5);
+
+/// How long the server may take for a sign of life. It is asked for behind what was given up, too, which may take as long.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// How long one statement may take: a little longer than the server lets it, which tells why.
+const STATEMENT: Duration = Duration::from_secs(65);
 
 /// A pool of connections of which those in use are kept.
 #[derive(Clone, Debug)]
@@ -35,15 +52,18 @@ struct Shared {
     /// As many as the pool may have connections. Who holds one finds a kept connection, or room in the pool.
     permits: Arc<Semaphore>,
     acquire_timeout: Duration,
-    /// The one used last is the next to be used, so that those which a busy time has left over go back.
+    /// The one used last is the next to be used, so that those which a busy time has left over are closed.
     kept: Mutex<Vec<Kept>>,
 }
 
+/// A connection. Dropping it closes it, by a task that takes its time.
 #[derive(Debug)]
 struct Kept {
     connection: PoolConnection<Postgres>,
-    acquired: Instant,
+    opened: Instant,
     used: Instant,
+    /// Something went wrong with another one since.
+    is_suspect: bool,
 }
 
 impl Shared {
@@ -56,20 +76,41 @@ impl Shared {
         self.connection.get_postgres_connection_pool()
     }
 
-    /// The kept connection that was used last. One that nobody needed for long goes back.
+    /// The kept connection that was used last. One that nobody needed for long is closed.
     fn take(&self) -> Option<Kept> {
         let mut kept = self.kept();
         let taken = kept.pop();
-        let is_unneeded = kept.first().is_some_and(|oldest| oldest.used.elapsed() > KEPT_FOR);
+        let is_unneeded = kept.first().is_some_and(|oldest| oldest.used.elapsed() > UNNEEDED);
         let unneeded = is_unneeded.then(|| kept.remove(0));
         drop(kept);
         drop(unneeded);
         taken
     }
 
-    fn give_back_all(&self) {
+    /// Keeps a connection on which all that was asked has been answered.
+    fn keep(&self, mut mine: Kept) {
+        let mut kept = self.kept();
+        // Asked while the lock is held, because whoever closes the pool takes what is kept after that.
+        if mine.opened.elapsed() < LIFETIME && !self.pool().is_closed() {
+            mine.used = Instant::now();
+            kept.push(mine);
+        }
+    }
+
+    fn suspect_all(&self) {
+        self.kept().iter_mut().for_each(|kept| kept.is_suspect = true);
+    }
+
+    fn close_all(&self) {
         let all = std::mem::take(&mut *self.kept());
         drop(all);
+    }
+}
+
+impl Kept {
+    /// Whether the server answers on it, soon.
+    async fn is_alive(&mut self) -> bool {
+        matches!(timeout(ANSWER, self.connection.ping()).await, Ok(Ok(())))
     }
 }
 
@@ -94,56 +135,63 @@ impl KeptPool {
         &self.0.connection
     }
 
-    /// Gives all connections back, and closes the pool when all are there.
+    /// Closes all connections, those in use when they are given back.
     pub(crate) async fn close(&self) {
         // The pool counts as closed from here on, so that nothing is kept any more.
         let closing = self.0.pool().close();
-        self.0.give_back_all();
+        self.0.close_all();
         closing.await;
     }
 
-    /// A connection, as soon as there is one. Cancel safe: what was taken goes back to the pool.
+    /// A connection, as soon as there is one. Cancel safe: what was taken is closed.
     async fn lease(&self) -> Result<Lease, DbErr> {
         let shared = Arc::clone(&self.0);
-        let permit = tokio::time::timeout(shared.acquire_timeout, Arc::clone(&shared.permits).acquire_owned());
+        let permit = timeout(shared.acquire_timeout, Arc::clone(&shared.permits).acquire_owned());
         let permit = match permit.await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)),
             Err(_) => return Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)),
         };
         while let Some(mut kept) = shared.take() {
-            if kept.used.elapsed() < RESTED || kept.connection.ping().await.is_ok() {
-                return Ok(Lease { shared, kept: Some(kept), state: LeaseState::InUse, _permit: permit });
+            let is_tested = kept.is_suspect || kept.used.elapsed() > RESTED;
+            if !is_tested || kept.is_alive().await {
+                kept.is_suspect = false;
+                return Ok(Lease::new(shared, kept, permit));
             }
+            // What ended this one has most likely ended all.
+            shared.close_all();
         }
-        let connection = shared.pool().acquire().await.map_err(|error| match error {
+        let mut connection = shared.pool().acquire().await.map_err(|error| match error {
             sqlx::Error::PoolTimedOut => DbErr::ConnectionAcquire(ConnAcquireErr::Timeout),
             sqlx::Error::PoolClosed => DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed),
             error => DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))),
         })?;
+        connection.close_on_drop();
         let now = Instant::now();
-        let kept = Some(Kept { connection, acquired: now, used: now });
-        Ok(Lease { shared, kept, state: LeaseState::InUse, _permit: permit })
+        Ok(Lease::new(shared, Kept { connection, opened: now, used: now, is_suspect: false }, permit))
     }
 
     /// Begins a transaction. Dropping it, before its end or in the midst of any call, rolls back.
     pub(crate) async fn begin(&self) -> Result<PgTransaction, DbErr> {
         let mut lease = self.lease().await?;
-        lease.state = LeaseState::InTransaction;
-        lease.say("BEGIN").await?;
+        lease.then = Then::Close;
+        match timeout(self.0.acquire_timeout, lease.say("BEGIN")).await {
+            Ok(begun) => begun?,
+            Err(_) => return Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)),
+        };
         Ok(PgTransaction(tokio::sync::Mutex::new(lease)))
     }
 }
 
 /// What becomes of a connection whose user is done with it, or has vanished.
-#[derive(Debug)]
-enum LeaseState {
-    /// All went well: it is kept.
-    Clean,
-    /// The pool looks what is wrong with it.
-    InUse,
-    /// It is closed, and with it the transaction.
-    InTransaction,
+#[derive(Debug, PartialEq, Eq)]
+enum Then {
+    /// All went well.
+    Keep,
+    /// Its user does not wait for the answer any more: it is kept if that comes soon.
+    Test,
+    /// It is broken, or in the midst of a transaction.
+    Close,
 }
 
 /// A connection in use.
@@ -152,31 +200,49 @@ struct Lease {
     shared: Arc<Shared>,
     /// There until it is dropped.
     kept: Option<Kept>,
-    state: LeaseState,
-    /// Given back last.
-    _permit: OwnedSemaphorePermit,
+    then: Then,
+    /// What it has prepared does not fit the schema any more, and so on all connections.
+    is_stale: bool,
+    /// It has not answered, or nothing that makes sense.
+    is_broken: bool,
+    /// Given back after the connection. There until it is dropped.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some(mut mine) = self.kept.take() else { return };
-        match self.state {
-            LeaseState::Clean => {
-                mine.used = Instant::now();
-                let mut kept = self.shared.kept();
-                // Asked while the lock is held, because whoever closes the pool takes what is kept after that.
-                if mine.acquired.elapsed() < KEPT_FOR && !self.shared.pool().is_closed() {
-                    kept.push(mine);
-                }
+        let (Some(mut mine), permit) = (self.kept.take(), self.permit.take()) else { return };
+        if self.is_stale {
+            self.shared.close_all();
+            return;
+        }
+        if self.then == Then::Keep {
+            self.shared.keep(mine);
+            return;
+        }
+        self.shared.suspect_all();
+        match Handle::try_current() {
+            Ok(runtime) if self.then == Then::Test => {
+                let shared = Arc::clone(&self.shared);
+                drop(runtime.spawn(async move {
+                    if mine.is_alive().await {
+                        shared.keep(mine);
+                    }
+                    drop(permit);
+                }));
             }
-            // What broke one may have broken all; the pool finds out.
-            LeaseState::InUse => self.shared.give_back_all(),
-            LeaseState::InTransaction => mine.connection.close_on_drop(),
+            Ok(_) => {}
+            // Closing in order takes a runtime.
+            Err(_) => drop(mine.connection.detach()),
         }
     }
 }
 
 impl Lease {
+    fn new(shared: Arc<Shared>, kept: Kept, permit: OwnedSemaphorePermit) -> Self {
+        Self { shared, kept: Some(kept), then: Then::Test, is_stale: false, is_broken: false, permit: Some(permit) }
+    }
+
     /// # Errors
     /// Only if there is no connection, which is never.
     fn connection(&mut self) -> Result<&mut PgConnection, DbErr> {
@@ -184,26 +250,37 @@ impl Lease {
         Ok(&mut kept.connection)
     }
 
+    /// What a call came to; what it says about the connection is noted.
+    fn outcome<T>(&mut self, outcome: Result<Result<T, sqlx::Error>, Elapsed>) -> Result<T, sqlx::Error> {
+        let error = match outcome {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error,
+            Err(elapsed) => sqlx::Error::Io(elapsed.into()),
+        };
+        self.then = Then::Close;
+        self.is_broken |= error.as_database_error().is_none();
+        self.is_stale |= error.as_database_error().is_some_and(is_stale_plan);
+        Err(error)
+    }
+
     async fn say(&mut self, sql: &str) -> Result<ExecResult, DbErr> {
-        let connection = self.connection()?;
-        connection.execute(AssertSqlSafe(sql)).await.map(ExecResult::from).map_err(exec_error)
+        let outcome = timeout(STATEMENT, self.connection()?.execute(AssertSqlSafe(sql))).await;
+        self.outcome(outcome).map(ExecResult::from).map_err(exec_error)
     }
 
     async fn execute(&mut self, statement: Statement) -> Result<ExecResult, DbErr> {
-        let connection = self.connection()?;
-        query(statement).execute(connection).await.map(ExecResult::from).map_err(exec_error)
+        let outcome = timeout(STATEMENT, query(statement).execute(self.connection()?)).await;
+        self.outcome(outcome).map(ExecResult::from).map_err(exec_error)
     }
 
     async fn query_one(&mut self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        let connection = self.connection()?;
-        let row = query(statement).fetch_optional(connection).await.map_err(query_error)?;
-        Ok(row.map(QueryResult::from))
+        let outcome = timeout(STATEMENT, query(statement).fetch_optional(self.connection()?)).await;
+        Ok(self.outcome(outcome).map_err(query_error)?.map(QueryResult::from))
     }
 
     async fn query_all(&mut self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        let connection = self.connection()?;
-        let rows = query(statement).fetch_all(connection).await.map_err(query_error)?;
-        Ok(rows.into_iter().map(QueryResult::from).collect())
+        let outcome = timeout(STATEMENT, query(statement).fetch_all(self.connection()?)).await;
+        Ok(self.outcome(outcome).map_err(query_error)?.into_iter().map(QueryResult::from).collect())
     }
 }
 
@@ -230,28 +307,28 @@ impl ConnectionTrait for KeptPool {
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         let mut lease = self.lease().await?;
         let result = lease.execute(statement).await?;
-        lease.state = LeaseState::Clean;
+        lease.then = Then::Keep;
         Ok(result)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
         let mut lease = self.lease().await?;
         let result = lease.say(sql).await?;
-        lease.state = LeaseState::Clean;
+        lease.then = Then::Keep;
         Ok(result)
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         let mut lease = self.lease().await?;
         let row = lease.query_one(statement).await?;
-        lease.state = LeaseState::Clean;
+        lease.then = Then::Keep;
         Ok(row)
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         let mut lease = self.lease().await?;
         let rows = lease.query_all(statement).await?;
-        lease.state = LeaseState::Clean;
+        lease.then = Then::Keep;
         Ok(rows)
     }
 }
@@ -279,8 +356,12 @@ impl PgTransaction {
 
     async fn end(self, how: &str) -> Result<(), DbErr> {
         let mut lease = self.0.into_inner();
+        if lease.is_broken {
+            // Asking once more would take as long again.
+            return Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed));
+        }
         lease.say(how).await?;
-        lease.state = LeaseState::Clean;
+        lease.then = Then::Keep;
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ export interface components {
         _property: {
             name: string;
             source: string;
-            value: string;
+            value: unknown;
         };
         _result: {
             id: unknown;

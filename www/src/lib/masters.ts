@@ -15,7 +15,7 @@ export function latestCheckIn(masters: readonly Master[]): number {
  */
 export function masterState(master: Master, latest: number): MasterState {
   if (!master.active) return "gone";
-  if (typeof master.expire_after === "number" && latest - master.last_active > master.expire_after * 0.75) return "silent";
+  if (typeof master.expire_after === "number" && latest - master.last_active >= master.expire_after * 0.75) return "silent";
   if (typeof master.draining_since === "number") return "draining";
   // A master tells the version of its farm config as soon as that is in force, and is ready only then. `undefined` is a
   // server that does not have the field.

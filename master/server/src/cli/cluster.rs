@@ -144,7 +144,7 @@ fn differ(masters: &[Master]) -> bool {
 fn is_silent(master: &Master, masters: &[Master]) -> bool {
     let latest = masters.iter().filter(|other| other.active).map(|other| other.last_active).max();
     let (Some(latest), Some(expire_after)) = (latest, master.expire_after) else { return false };
-    (latest - master.last_active) * 4 > expire_after * 3
+    (latest - master.last_active) * 4 >= expire_after * 3
 }
 
 /// One line for each master below a heading, in columns.
@@ -160,7 +160,8 @@ fn table(masters: &[Master], now: i64) -> Vec<String> {
         };
         let outbox = match (master.outbox_depth.unwrap_or(0), master.outbox_since) {
             (0, _) | (_, None) => master.outbox_depth.unwrap_or(0).to_string(),
-            (depth, Some(since)) => format!("{depth}, {} old", duration(now - since)),
+            // As of the check-in, which told both.
+            (depth, Some(since)) => format!("{depth}, {} old", duration(master.last_active - since)),
         };
         let config = master.config_hash.as_deref().unwrap_or("-");
         rows.push([
@@ -270,15 +271,15 @@ mod tests {
         gone.active = false;
         gone.last_active = 0;
         let (mut late, mut silent) = (master(3, "abc"), master(4, "abc"));
-        (late.last_active, silent.last_active) = (85, 84);
+        (late.last_active, silent.last_active) = (86, 85);
         assert_eq!(
             table(&[master(1, "abc"), draining, late, silent, gone], 102),
             [
                 "ID  MASTER  STATE     EPOCH  CHECK-IN  VERSION  CONFIG        WORKERS  BUILDS  OUTBOX",
                 "1   ci-1    active    3      2 s ago   0.1.0    abc           2        1       0",
-                "2   ci-2    draining  3      2 s ago   0.1.0    0123456789ab  2        1       12, 1 min 1 s old",
-                "3   ci-3    active    3      17 s ago  0.1.0    abc           2        1       0",
-                "4   ci-4    silent    3      18 s ago  0.1.0    abc           2        1       0",
+                "2   ci-2    draining  3      2 s ago   0.1.0    0123456789ab  2        1       12, 59 s old",
+                "3   ci-3    active    3      16 s ago  0.1.0    abc           2        1       0",
+                "4   ci-4    silent    3      17 s ago  0.1.0    abc           2        1       0",
                 "11  ci-11   stopped   3      never     0.1.0    x             2        1       0",
             ]
         );

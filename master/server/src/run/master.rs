@@ -292,9 +292,15 @@ impl Parts {
             }
             std::future::pending::<()>().await;
         };
+        let mut owner = self.membership.owner();
         tokio::select! {
             () = self.engine.drain(drain) => {}
             () = tell => {}
+            // The others do its builds again, so there is nothing to wait for.
+            _ = owner.wait_for(Option::is_none) => {
+                tracing::info!("this master may not write any more: stopping at once");
+                self.engine.drain(Duration::ZERO).await;
+            }
             () = signals.stop() => {
                 tracing::info!("stopping at once");
                 self.engine.drain(Duration::ZERO).await;

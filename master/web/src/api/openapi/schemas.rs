@@ -131,11 +131,21 @@ pub(super) fn helpers() -> Vec<(&'static str, Schema)> {
     ]
 }
 
-/// Fields whose values the tables call opaque.
+/// A time as the API has it.
+fn time(is_nullable: bool) -> RefOr<Schema> {
+    simple(Type::Integer, is_nullable).description(Some("Seconds since 1970-01-01 UTC.")).into()
+}
+
+/// Fields that the application's own description calls opaque, or, as Buildbot's does, something else than they are.
 fn known_field(resource: &str, field: &str, is_nullable: bool) -> Option<RefOr<Schema>> {
     let list = |name: &str| Some(list_of(Ref::from_schema_name(name)).into());
     match (resource, field) {
-        ("build" | "buildrequest" | "change", "properties") => Some(properties(is_nullable).into()),
+        ("build" | "change", "properties") => Some(properties(false).into()),
+        ("buildrequest", "properties") => Some(properties(is_nullable).into()),
+        ("buildrequest", "results") => Some(simple(Type::Integer, false).into()),
+        ("branch", "last_timestamp")
+        | ("buildset", "submitted_at" | "complete_at")
+        | ("change" | "commit", "when_timestamp") => Some(time(is_nullable)),
         ("step", "urls") => list("step_url"),
         ("worker", "workerinfo") => Some(map(false, anything()).into()),
         ("worker", "configured_on") => list("configured_builder"),
@@ -167,9 +177,11 @@ fn field_schema(type_spec: &Value, types: &BTreeSet<&str>) -> RefOr<Schema> {
         return list_of(field_schema(&type_spec["of"], types)).into();
     }
     let is_nullable = type_spec["can_be_null"] == true;
-    match type_spec["name"].as_str().unwrap_or_default() {
+    // What is embedded is described by its fields, under its type.
+    let name = type_spec["name"].as_str().or_else(|| type_spec["type"].as_str());
+    match name.unwrap_or_default() {
         "integer" => simple(Type::Integer, is_nullable).into(),
-        "datetime" => simple(Type::Integer, is_nullable).description(Some("Seconds since 1970-01-01 UTC.")).into(),
+        "datetime" => time(is_nullable),
         "string" | "identifier" => simple(Type::String, is_nullable).into(),
         "boolean" => simple(Type::Boolean, is_nullable).into(),
         name if types.contains(name) => {
