@@ -15,7 +15,8 @@ async fn a_master_that_is_cut_off_from_the_database_leaves_when_asked() -> Resul
     let mut gate = None;
     let mut cluster = TestCluster::builder()
         .linked()
-        .setting("SHUTDOWN__DRAIN_TIMEOUT", "1s")
+        // Not for a build that it cannot write to any more.
+        .setting("SHUTDOWN__DRAIN_TIMEOUT", "600s")
         .setting("CLUSTER__CHECK_IN_INTERVAL", "1s")
         .setting("CLUSTER__EXPIRE_AFTER", "4s")
         // Its build can only be given back by the other one.

@@ -286,7 +286,6 @@ async fn connect_postgres(url: String, options: &DbOptions, pool: Pool) -> Resul
     let mut connect = ConnectOptions::new(url);
     connect
         .max_connections(size)
-        .min_connections(u32::from(is_eager))
         .connect_lazy(!is_eager)
         .acquire_timeout(options.acquire_timeout)
         .sqlx_logging(false)

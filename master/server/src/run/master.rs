@@ -293,11 +293,13 @@ impl Parts {
             std::future::pending::<()>().await;
         };
         let mut owner = self.membership.owner();
+        // What it gives is a lock.
+        let fenced = async { drop(owner.wait_for(Option::is_none).await) };
         tokio::select! {
             () = self.engine.drain(drain) => {}
             () = tell => {}
             // The others do its builds again, so there is nothing to wait for.
-            _ = owner.wait_for(Option::is_none) => {
+            () = fenced => {
                 tracing::info!("this master may not write any more: stopping at once");
                 self.engine.drain(Duration::ZERO).await;
             }
