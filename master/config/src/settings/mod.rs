@@ -515,7 +515,7 @@ mod tests {
         let file = dir.path().join("buildguild.toml");
         std::fs::write(
             &file,
-            "[cluster]\ncheck_in_interval = \"2s\"\nrescan_interval = 3\n[database]\nurl = \"postgres://u:pw@h/d\"\n",
+            "[cluster]\ncheck_in_interval = \"2s\"\nrescan_interval = 3\n[database]\nurl = \"postgres://u:correct-horse@h/d\"\n",
         )
         .expect("write");
         let s = Settings::load(
@@ -535,7 +535,7 @@ mod tests {
         );
         assert_eq!(line("cluster.expire_after").origin, Origin::Default);
         assert_eq!(line("database.url").value, "postgres://u:***@h/d");
-        assert!(!format!("{s:?}").contains("pw"));
+        assert!(!format!("{s:?}").contains("correct-horse"));
     }
 
     #[test]
