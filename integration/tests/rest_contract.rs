@@ -324,8 +324,9 @@ async fn origins(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// What both must answer alike: the status, and if it is 200 the ids of the items in their order.
-const SHARED_QUERIES: [&str; 45] = [
+/// What both must answer alike: the status, and if it is 200 the ids of the items in their order. Which of its builders is the
+/// first varies in Buildbot, so an order by their tags is not among these.
+const SHARED_QUERIES: [&str; 43] = [
     "builds?limit=-1",
     "builds?limit=%2B2",
     "builds?limit=",
@@ -353,8 +354,6 @@ const SHARED_QUERIES: [&str; 45] = [
     "buildrequests?properties__contains=x",
     "buildrequests?buildrequestid__contains=2",
     "buildsets?sourcestamps=1",
-    "builders?order=tags",
-    "builders?order=-tags",
     "builders?order=masterids&order=-builderid",
     "builders?masterids=1",
     "builders?masterids=x",
