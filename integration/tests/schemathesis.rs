@@ -38,9 +38,9 @@ async fn no_generated_request_makes_a_server_error() -> Result<()> {
         .args(["run", &format!("{url}api/openapi.json"), "--url", &format!("{url}api/v2")])
         // Its `drain` would end the master.
         .args(["--exclude-path-regex", "^/masters/[{][^/]*$"])
-        // Bounded, and the same every time.
+        // Bounded, and the same every time; two workers trip over a cache of the generator, once in a while.
         .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "4"])
-        .args(["--generation-deterministic", "--seed", "1", "--no-shrink", "--workers", "2"])
+        .args(["--generation-deterministic", "--seed", "1", "--no-shrink", "--workers", "1"])
         .args(["--checks", "not_a_server_error,content_type_conformance,status_code_conformance"])
         .args(["--suppress-health-check", "all", "--warnings", "off", "--request-timeout", "30"])
         .env("NO_COLOR", "1")
