@@ -289,7 +289,7 @@ async fn connect_postgres(url: String, options: &DbOptions, pool: Pool) -> Resul
         .connect_lazy(!is_eager)
         .acquire_timeout(options.acquire_timeout)
         .sqlx_logging(false)
-        // A ping for each statement would double the round trips; a connection that has rested is tried first.
+        // Connections are tested where they are kept. Only the first one, opened to see that it can be, rests here.
         .test_before_acquire(false)
         .test_before_acquire_if_idle_for(Duration::from_secs(5))
         .statement_timeout(Duration::from_secs(60))

@@ -156,9 +156,11 @@ enum Kind {
     Other,
 }
 
-/// Whether PostgreSQL refuses a prepared statement that a change of the schema has overtaken: prepared anew, it works.
+/// Whether PostgreSQL refuses a prepared statement that a change of the schema has overtaken: prepared anew, it works. Its
+/// code stands for other things, too, and its text is in the server's language.
 pub(crate) fn is_stale_plan(error: &dyn sqlx::error::DatabaseError) -> bool {
-    error.code().is_some_and(|code| code == "0A000") && error.message().contains("cached plan")
+    let postgres = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
+    postgres.and_then(sqlx::postgres::PgDatabaseError::routine) == Some("RevalidateCachedQuery")
 }
 
 /// Sorts a driver's error by its SQLSTATE (PostgreSQL) or extended result code (SQLite).
