@@ -262,7 +262,9 @@ impl Membership {
         loop {
             let fence_at = last_success + self.timing.fence_after();
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return Ok(()),
+                // Before another check-in, which may hang as well.
                 () = tokio::time::sleep_until(fence_at.into()), if self.is_active() => {
                     self.fence("no check-in succeeded for too long");
                     continue;
@@ -271,12 +273,16 @@ impl Membership {
                 // When a death is due, not at the check-in after it: that would be up to an interval later.
                 () = until(self.next_expiry(&others)) => {}
             }
-            // An answer that comes after the fence must not be taken for life: the check-in itself has a deadline.
             let allowed = self.timing.check_in_interval.max(Duration::from_secs(1));
             let began = Instant::now();
+            // An answer that comes after the fence must not be taken for life, and the fence does not wait for one.
+            let mut deadline = began + allowed;
+            if self.is_active() {
+                deadline = deadline.min(fence_at);
+            }
             let contact = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                contact = tokio::time::timeout(allowed, self.check_in()) => contact,
+                contact = tokio::time::timeout_at(deadline.into(), self.check_in()) => contact,
             };
             match contact {
                 Ok(Ok(pulses)) => {

@@ -432,9 +432,10 @@ impl Reader {
             effective: KEYS.iter().map(|k| effective(k, &self.values)).collect(),
         };
         let cluster = &settings.cluster;
-        if self.problems.is_empty() && cluster.expire_after < cluster.check_in_interval * 2 {
+        if self.problems.is_empty() && cluster.expire_after < cluster.check_in_interval * 3 {
+            // A master stops by itself one interval before it, and has to check in before that.
             self.problems.push(
-                "cluster.expire_after: must be at least twice cluster.check_in_interval, or living masters expire"
+                "cluster.expire_after: must be at least three times cluster.check_in_interval, or living masters stop"
                     .to_owned(),
             );
         }
@@ -549,6 +550,17 @@ mod tests {
         assert!(text.contains("unknown setting `database.pool_sise`; did you mean `database.pool_size`?"), "{text}");
         assert!(text.contains("unknown setting `BUILDGUILD__BROKER__ULR`; did you mean `broker.url`?"), "{text}");
         assert!(text.contains("cluster.expire_after: `soon` is not a duration"), "{text}");
+    }
+
+    #[test]
+    fn a_master_has_time_for_two_check_ins_before_it_stops() {
+        let load = |expire: &str| {
+            let variables = env(&[("BUILDGUILD__CLUSTER__EXPIRE_AFTER", expire)]);
+            Settings::load(Path::new("/srv/ci"), None, variables).map_err(|error| error.to_string())
+        };
+        let text = load("14s").expect_err("is refused");
+        assert!(text.contains("cluster.expire_after: must be at least three times"), "{text}");
+        assert!(load("15s").is_ok());
     }
 
     #[test]

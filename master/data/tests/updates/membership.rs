@@ -218,17 +218,38 @@ async fn a_process_whose_events_take_long_to_count_is_not_declared_dead() {
     let test = TestDb::postgres().await.unwrap();
     let (busy, watcher) = (Process::start(&test, "one").await.unwrap(), Process::start(&test, "two").await.unwrap());
     let owners = [&busy, &watcher].map(|process| process.owner().borrow().unwrap());
+    while_locked(&test, "outbox", both_live_on(&test, owners)).await;
+}
+
+/// The others may declare it dead at nine seconds, and a check-in may take four.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_whose_check_in_hangs_is_fenced_before_others_may_declare_it_dead() {
+    let test = TestDb::postgres().await.unwrap();
+    let timing = Timing { check_in_interval: Duration::from_secs(4), expire_after: Duration::from_secs(9) };
+    let process = Process::start_with(&test, "one", timing).await.unwrap();
+    let began = std::time::Instant::now();
+    let fenced = async {
+        process.owner().wait_for(Option::is_none).await.unwrap();
+        let elapsed = began.elapsed();
+        assert!(elapsed < timing.check_in_interval * 2, "{elapsed:?}: it waited for its check-in");
+    };
+    while_locked(&test, "masters", fenced).await;
+}
+
+/// Nothing can be read from the table, or written to it, while `watch` is waited for.
+async fn while_locked(test: &TestDb, table: &str, watch: impl Future<Output = ()>) {
     let (locked, done) = (Notify::new(), Notify::new());
     let (locked, done) = (&locked, &done);
     let lock = test.db.write(|tx| async move {
-        buildguild_db::execute(&tx, "LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE", vec![]).await?;
+        let sql = format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+        buildguild_db::execute(&tx, &sql, vec![]).await?;
         locked.notify_one();
         done.notified().await;
         Ok(())
     });
     let watch = async {
         locked.notified().await;
-        both_live_on(&test, owners).await;
+        watch.await;
         done.notify_one();
     };
     let (outcome, ()) = timeout(SOON, async { tokio::join!(lock, watch) }).await.unwrap();
