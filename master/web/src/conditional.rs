@@ -46,7 +46,7 @@ pub(crate) fn answer(request: &HttpRequest, response: HttpResponse) -> HttpRespo
 }
 
 /// The same for the same text, in one version of the program: another one may hash otherwise, and clients ask once more.
-fn tag_of(body: &[u8]) -> EntityTag {
+pub(crate) fn tag_of(body: &[u8]) -> EntityTag {
     let mut hasher = std::hash::DefaultHasher::new();
     hasher.write(body);
     EntityTag::new_weak(format!("{:x}-{:016x}", body.len(), hasher.finish()))

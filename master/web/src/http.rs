@@ -16,6 +16,7 @@ use actix_web::{
 use tokio::net::TcpStream;
 
 use crate::{
+    api,
     handover::Socket,
     limits::{self, Connection, Holders},
     metrics, routes,
@@ -33,6 +34,7 @@ pub(crate) fn service(
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> {
     let app = App::new()
         .app_data(state.clone())
+        .app_data(web::Data::new(api::Reads::default()))
         .wrap(from_fn(limits::enforce))
         // The last one is the outermost.
         .wrap(from_fn(metrics::measure))

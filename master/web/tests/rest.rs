@@ -2,7 +2,10 @@
 
 mod support;
 
+use std::sync::atomic::Ordering;
+
 use buildguild_types::farm::FarmConfig;
+use futures::{FutureExt, future::join_all};
 use proptest::prelude::*;
 use serde_json::json;
 use support::{Server, Setup, json_of};
@@ -191,5 +194,37 @@ async fn who_has_an_answer_already_is_not_sent_it_again() {
     let control = server.client.post(server.url("/api/v2/builds/1")).header("If-None-Match", "*");
     let control = control.json(&json!({ "jsonrpc": "2.0", "method": "stop", "id": 1, "params": {} })).send();
     assert_eq!(control.await.expect("answers").status(), 200);
+    server.stop().await;
+}
+
+/// As when a build has ended and everybody who looks at its builder asks again.
+#[tokio::test]
+async fn a_crowd_that_asks_the_same_shares_what_is_read() {
+    let server = Server::start().await;
+    let changes = &server.farm.changes;
+    let total = |path: &'static str| async move { json_of(server.get(path).await).await["meta"]["total"].clone() };
+    let first = tokio::join!(total("/api/v2/changes"), async {
+        changes.reads.subscribe().wait_for(|reads| *reads == 1).await.expect("it is read");
+        changes.count.store(1, Ordering::SeqCst);
+        let crowd = join_all((0..50).map(|_| total("/api/v2/changes")));
+        let opened = async {
+            changes.reads.subscribe().wait_for(|reads| *reads > 1).await.expect("it is read again");
+            changes.gate.add_permits(100);
+        };
+        let (crowd, ()) = tokio::join!(crowd, opened);
+        assert_eq!(crowd, vec![json!(1); 50], "nobody gets what was read before the question");
+    });
+    assert_eq!(first.0, json!(0));
+    let reads = *changes.reads.borrow();
+    assert!(reads < 50, "{reads} reads");
+
+    // A download goes to one of those who asked; so does each of the others'.
+    let raw = || async { server.get("/api/v2/logs/1/raw").await.text().await.expect("a body").len() };
+    let whole = raw().await;
+    assert_eq!(join_all((0..20).map(|_| raw())).await, vec![whole; 20]);
+
+    // What went wrong is told to everybody, too.
+    let status = |path: &'static str| server.get(path).map(|answer| answer.status().as_u16());
+    assert_eq!(join_all((0..20).map(|_| status("/api/v2/away"))).await, vec![503; 20]);
     server.stop().await;
 }

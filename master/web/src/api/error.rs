@@ -13,7 +13,7 @@ use crate::{ReadError, auth::access::Denied, query::QueryError};
 const REQUEST_ID: &str = "x-request-id";
 
 /// An error of a read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum ApiError {
     #[error("{0}")]
     NotFound(String),

@@ -6,11 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::{StatusCode, header},
-    web,
-};
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use broker_adapters::{Gone, HubSubscription, TopicFilter};
 use buildguild_types::spec::ResultSpec;
 use bytes::Bytes;
@@ -185,7 +181,7 @@ async fn long_poll(
     let chunk = follower.read(spec).await?;
     let meta = json!({ "complete": log.is_complete, "num_lines": log.num_lines });
     let body = json!({ "logchunks": [chunk], "meta": meta });
-    Ok(respond::json(request, StatusCode::OK, &body))
+    Ok(respond::json(request, &body))
 }
 
 fn record(event: &str, data: &Value, id: u64) -> Bytes {

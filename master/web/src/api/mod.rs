@@ -7,17 +7,15 @@ mod follow;
 mod openapi;
 mod read;
 mod respond;
+mod shared;
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::{Method, StatusCode},
-    web,
-};
+use actix_web::{HttpRequest, HttpResponse, http::Method, web};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::control::decode as decode_control_call;
 pub(crate) use self::control::refuse_too_many;
 pub(crate) use self::openapi::openapi;
+pub(crate) use self::read::Reads;
 use self::{cors::Origin, error::ApiError};
 use crate::{conditional, query::decode_path_part, state::AppState};
 
@@ -31,7 +29,7 @@ pub(crate) async fn versions(request: HttpRequest, state: web::Data<AppState>) -
     }
     let base = state.farm().buildbot_url.trim_end_matches('/').to_owned();
     let body = serde_json::json!({ "api_versions": { "v2": format!("{base}/api/v2") } });
-    respond::json(&request, StatusCode::OK, &body)
+    conditional::answer(&request, respond::json(&request, &body))
 }
 
 /// Everything below `/api/<version>`.

@@ -1,16 +1,23 @@
 //! `GET`: from path and query to the answer.
 
+use std::{cell::Cell, rc::Rc};
+
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{self, EntityTag, HeaderValue},
+    http::{
+        header::{self, EntityTag, HeaderValue},
+        uri::PathAndQuery,
+    },
     web,
 };
+use buildguild_types::spec::ResultSpec;
 use futures::StreamExt;
 
 use super::{
     error::ApiError,
     follow,
-    respond::{self, Meta},
+    respond::{Form, Meta, Text},
+    shared::SharedReads,
 };
 use crate::{
     Answer,
@@ -34,16 +41,66 @@ async fn read(request: &HttpRequest, state: &web::Data<AppState>, path: &[&str])
         spec.filters.retain(|filter| filter.field != "wait");
         return follow::answer(request, state, path, &spec, follow).await;
     }
-    let answer = tokio::time::timeout(state.options.read_timeout, state.backend.get(path, &spec))
-        .await
-        .map_err(|_elapsed| ApiError::TimedOut)??;
-    Ok(match answer {
-        Answer::Items { plural, items, total } => respond::items(request, plural, &items, Meta { total, next: None }),
-        Answer::Text { plural, items, total, next } => {
-            respond::text_items(request, plural, &items, Meta { total, next })
+    let form = Form::of(request);
+    let question = Question { form, path: request.uri().path_and_query().cloned() };
+    let reads = request.app_data::<web::Data<Reads>>().expect("every web thread has its reads");
+    let answer = async {
+        loop {
+            match reads.get(&question, || find(state, path, &spec, form)).await? {
+                Found::Resources(text) => return Ok(text.respond()),
+                Found::Download(response) => {
+                    if let Some(response) = response.take() {
+                        return Ok(response);
+                    }
+                }
+            }
         }
-        Answer::Raw { mime_type, filename, tag, body } => download(&mime_type, filename.as_deref(), tag, body),
-    })
+    };
+    tokio::time::timeout(state.options.read_timeout, answer).await.unwrap_or(Err(ApiError::TimedOut))
+}
+
+/// What is read: equal questions have equal answers.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Question {
+    form: Form,
+    path: Option<PathAndQuery>,
+}
+
+/// Whoever may read at all gets the same answer.
+pub(crate) type Reads = SharedReads<Question, Result<Found, ApiError>>;
+
+/// An answer for all who asked.
+#[derive(Clone)]
+pub(crate) enum Found {
+    Resources(Rc<Text>),
+    /// What streams can go to one of them only; the others ask again.
+    Download(Rc<Cell<Option<HttpResponse>>>),
+}
+
+/// Reads an answer.
+fn find(
+    state: &web::Data<AppState>,
+    path: &[&str],
+    spec: &ResultSpec,
+    form: Form,
+) -> impl Future<Output = Result<Found, ApiError>> + use<> {
+    let (state, spec) = (state.clone(), spec.clone());
+    let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
+    async move {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        Ok(match state.backend.get(&path, &spec).await? {
+            Answer::Items { plural, items, total } => {
+                Found::Resources(Rc::new(form.items(plural, &items, &Meta { total, next: None })))
+            }
+            Answer::Text { plural, items, total, next } => {
+                Found::Resources(Rc::new(form.text_items(plural, &items, &Meta { total, next })))
+            }
+            Answer::Raw { mime_type, filename, tag, body } => {
+                let response = download(&mime_type, filename.as_deref(), tag, body);
+                Found::Download(Rc::new(Cell::new(Some(response))))
+            }
+        })
+    }
 }
 
 /// A download, streamed as it is read.

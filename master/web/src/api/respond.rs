@@ -1,30 +1,30 @@
 //! JSON answers: compact for programs, indented for people.
 
 use actix_web::{
-    HttpRequest, HttpResponse, HttpResponseBuilder,
-    http::{StatusCode, header},
+    HttpRequest, HttpResponse,
+    http::header::{self, HeaderValue},
 };
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::conditional;
 
 const COMPACT: &str = "application/json; charset=utf-8";
 const INDENTED: &str = "text/plain; charset=utf-8";
 
-/// Whether the client asked for JSON as such.
-fn wants_json(request: &HttpRequest) -> bool {
-    let accepts = request.headers().get_all(header::ACCEPT);
-    accepts.into_iter().filter_map(|value| value.to_str().ok()).any(|value| value.contains("application/json"))
+/// How JSON is written.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Form {
+    Compact,
+    Indented,
 }
 
-/// `body` in the form that the request asks for.
-pub(super) fn json(request: &HttpRequest, status: StatusCode, body: &impl Serialize) -> HttpResponse {
-    let (content_type, text) = if wants_json(request) {
-        (COMPACT, serde_json::to_vec(body))
-    } else {
-        (INDENTED, serde_json::to_vec_pretty(body))
-    };
-    let text = text.expect("the bodies are made of texts, numbers, lists and maps with text keys");
-    answer(status, content_type, text)
+/// JSON as it is sent, with its tag.
+pub(crate) struct Text {
+    form: Form,
+    body: Bytes,
+    tag: HeaderValue,
 }
 
 /// What is said of a collection beside its items.
@@ -36,43 +36,76 @@ pub(super) struct Meta {
     pub(super) next: Option<String>,
 }
 
-/// Resources: `{"<plural>": [...], "meta": {...}}`.
-pub(super) fn items(request: &HttpRequest, plural: &'static str, items: &[Value], meta: Meta) -> HttpResponse {
-    json(request, StatusCode::OK, &Body { plural, items, meta })
-}
-
-/// Resources that are JSON text already.
-pub(super) fn text_items(request: &HttpRequest, plural: &'static str, items: &str, meta: Meta) -> HttpResponse {
-    if !wants_json(request) {
-        // People are few and patient.
-        let items = serde_json::from_str::<Vec<Value>>(items).unwrap_or_default();
-        return self::items(request, plural, &items, meta);
+impl Form {
+    /// The form that a client asks for.
+    pub(super) fn of(request: &HttpRequest) -> Self {
+        let mut accepts = request.headers().get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());
+        if accepts.any(|value| value.contains("application/json")) { Self::Compact } else { Self::Indented }
     }
-    let mut text = Vec::with_capacity(items.len() + plural.len() + 64);
-    text.extend_from_slice(b"{\"");
-    text.extend_from_slice(plural.as_bytes());
-    text.extend_from_slice(b"\":");
-    text.extend_from_slice(items.as_bytes());
-    text.extend_from_slice(b",\"meta\":");
-    serde_json::to_writer(&mut text, &meta).expect("a number and a text");
-    text.push(b'}');
-    answer(StatusCode::OK, COMPACT, text)
+
+    fn write(self, body: &impl Serialize) -> Text {
+        let written = match self {
+            Self::Compact => serde_json::to_vec(body),
+            Self::Indented => serde_json::to_vec_pretty(body),
+        };
+        Text::new(self, written.expect("the bodies are made of texts, numbers, lists and maps with text keys"))
+    }
+
+    /// Resources: `{"<plural>": [...], "meta": {...}}`.
+    pub(super) fn items(self, plural: &'static str, items: &[Value], meta: &Meta) -> Text {
+        self.write(&Body { plural, items, meta })
+    }
+
+    /// Resources that are JSON text already.
+    pub(super) fn text_items(self, plural: &'static str, items: &str, meta: &Meta) -> Text {
+        match self {
+            // People are few and patient.
+            Self::Indented => self.items(plural, &serde_json::from_str::<Vec<Value>>(items).unwrap_or_default(), meta),
+            Self::Compact => {
+                let mut text = Vec::with_capacity(items.len() + plural.len() + 64);
+                text.extend_from_slice(b"{\"");
+                text.extend_from_slice(plural.as_bytes());
+                text.extend_from_slice(b"\":");
+                text.extend_from_slice(items.as_bytes());
+                text.extend_from_slice(b",\"meta\":");
+                serde_json::to_writer(&mut text, meta).expect("a number and a text");
+                text.push(b'}');
+                Text::new(self, text)
+            }
+        }
+    }
 }
 
-/// An answer that is asked for again each time, and only by those who were allowed to see it.
-fn answer(status: StatusCode, content_type: &'static str, text: Vec<u8>) -> HttpResponse {
-    HttpResponseBuilder::new(status)
-        .insert_header((header::CACHE_CONTROL, "private, no-cache"))
-        // The form depends on it; the encoding is added where one is chosen.
-        .insert_header((header::VARY, "accept"))
-        .content_type(content_type)
-        .body(text)
+impl Text {
+    fn new(form: Form, body: Vec<u8>) -> Self {
+        let tag = HeaderValue::try_from(conditional::tag_of(&body).to_string()).expect("it is made of digits");
+        Self { form, body: body.into(), tag }
+    }
+
+    /// An answer that is asked for again each time, and only by those who were allowed to see it.
+    pub(super) fn respond(&self) -> HttpResponse {
+        HttpResponse::Ok()
+            .insert_header((header::CACHE_CONTROL, "private, no-cache"))
+            // The form depends on it; the encoding is added where one is chosen.
+            .insert_header((header::VARY, "accept"))
+            .insert_header((header::ETAG, self.tag.clone()))
+            .content_type(match self.form {
+                Form::Compact => COMPACT,
+                Form::Indented => INDENTED,
+            })
+            .body(self.body.clone())
+    }
+}
+
+/// `body` in the form that the request asks for.
+pub(super) fn json(request: &HttpRequest, body: &impl Serialize) -> HttpResponse {
+    Form::of(request).write(body).respond()
 }
 
 struct Body<'a> {
     plural: &'static str,
     items: &'a [Value],
-    meta: Meta,
+    meta: &'a Meta,
 }
 
 impl Serialize for Body<'_> {
@@ -81,7 +114,7 @@ impl Serialize for Body<'_> {
 
         let mut map = serializer.serialize_map(Some(2))?;
         map.serialize_entry(self.plural, self.items)?;
-        map.serialize_entry("meta", &self.meta)?;
+        map.serialize_entry("meta", self.meta)?;
         map.end()
     }
 }

@@ -7,7 +7,10 @@ pub(crate) mod sse;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,7 +28,7 @@ use buildguild_web::{Answer, Backend, ReadError, WebOptions, WebParts, WebServer
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use worker_protocol::WorkerAcceptor;
 
@@ -36,6 +39,20 @@ pub(crate) struct Farm {
     /// The log with the id 7.
     pub(crate) log: Mutex<FarmLog>,
     pub(crate) calls: Mutex<Vec<ControlCall>>,
+    pub(crate) changes: Changes,
+}
+
+/// Changes that are found only when they are let: each read shows how many there were when it began.
+pub(crate) struct Changes {
+    pub(crate) count: AtomicUsize,
+    pub(crate) reads: watch::Sender<usize>,
+    pub(crate) gate: Semaphore,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self { count: AtomicUsize::default(), reads: watch::Sender::default(), gate: Semaphore::new(0) }
+    }
 }
 
 /// A log that grows.
@@ -100,6 +117,12 @@ impl Backend for Farm {
                 tag: (*kind == "raw").then(|| "log1-1000".to_owned()),
                 body: stream::iter((0..1000).map(|n| Ok(Bytes::from(format!("line {n}\n"))))).boxed(),
             }),
+            ["changes"] => {
+                let count = self.changes.count.load(Ordering::SeqCst) as u64;
+                self.changes.reads.send_modify(|reads| *reads += 1);
+                let _ = self.changes.gate.acquire().await.expect("never closed");
+                Ok(Answer::Items { plural: "changes", items: vec![], total: Some(count) })
+            }
             ["logs", "7"] => {
                 let item = self.log.lock().expect("no panic").get();
                 Ok(Answer::Items { plural: "logs", items: vec![item], total: None })

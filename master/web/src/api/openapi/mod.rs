@@ -8,7 +8,7 @@ mod schemas;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use buildguild_types::spec::ResultSpec;
 use serde_json::Value;
 use utoipa::openapi::{
@@ -29,7 +29,7 @@ use crate::{
 /// `GET /api/openapi.json`.
 pub(crate) async fn openapi(request: HttpRequest, state: web::Data<AppState>) -> HttpResponse {
     match document(&request, &state).await {
-        Ok(document) => conditional::answer(&request, respond::json(&request, StatusCode::OK, &document)),
+        Ok(document) => conditional::answer(&request, respond::json(&request, &document)),
         Err(error) => error.respond(),
     }
 }
