@@ -22,7 +22,7 @@ const MESSAGES: usize = 600;
 /// a leak of a frame or a request each.
 const MAX_GROWTH_KB: u64 = 48 * 1024;
 /// How long an answer may take; silence is an answer where more input could follow.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Reproducible chance (xorshift64*).
 struct Dice(u64);

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+/// How long a server may take to come up; an idle machine needs less than a second.
+pub(crate) const STARTS: Duration = Duration::from_secs(120);
+
 /// A loopback port that was free a moment ago.
 ///
 /// # Errors

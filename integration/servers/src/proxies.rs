@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use crate::owned::{Owned, as_user, free_port, is_root};
+use crate::owned::{Owned, STARTS, as_user, free_port, is_root};
 
 /// Which program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +16,9 @@ pub enum ProxyKind {
     /// HAProxy with `deploy/haproxy/haproxy.cfg`.
     HaProxy,
 }
+
+/// In HAProxy's file, where its other time limits are.
+const CONNECT: &str = "timeout connect 2s\n";
 
 /// A load balancer in front of two replicas. Dropping it ends it.
 #[derive(Debug)]
@@ -53,7 +55,13 @@ impl Proxy {
             ProxyKind::HaProxy => ("bind :80\n", format!("bind 127.0.0.1:{port}\n")),
         };
         ensure!(text.contains(listen.0), "{:?} is not in {}", listen.0, deployed(kind).display());
-        let text = change(text.replace(listen.0, &listen.1));
+        let mut text = text.replace(listen.0, &listen.1);
+        if kind == ProxyKind::HaProxy {
+            // A replica that a busy machine keeps waiting is not out of service: that is one that refuses or says so.
+            ensure!(text.contains(CONNECT), "{CONNECT:?} is not in {}", deployed(kind).display());
+            text = text.replace(CONNECT, &format!("{CONNECT}    timeout check 20s\n"));
+        }
+        let text = change(text);
         let file = directory.path().join("proxy.conf");
         std::fs::write(&file, text)?;
         let mut command = match kind {
@@ -68,7 +76,7 @@ impl Proxy {
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let server = Owned::spawn(command, "TERM").context("are the Debian packages nginx and haproxy installed?")?;
         let mut proxy = Self { server, port, directory };
-        let outcome = proxy.server.wait_until("the proxy", Duration::from_secs(30), || {
+        let outcome = proxy.server.wait_until("the proxy", STARTS, || {
             std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
         outcome.with_context(|| proxy.log())?;

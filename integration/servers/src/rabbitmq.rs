@@ -157,7 +157,7 @@ impl RabbitMq {
     /// "home node of durable queue is down or inaccessible", for ever. That is not for our tests to show.
     pub fn stop(&mut self) {
         if let Some(server) = self.server.take() {
-            server.stop(Duration::from_secs(60));
+            server.stop(Duration::from_secs(240));
         }
     }
 
