@@ -137,7 +137,7 @@ async fn an_outage_longer_than_the_expiry_kills_nobody() -> Result<()> {
     let mut scene = Scene::start(&[
         ("CLUSTER__CHECK_IN_INTERVAL", "3s"),
         ("CLUSTER__EXPIRE_AFTER", &expiry),
-        ("DATABASE__CONNECT_TIMEOUT", "3s"),
+        ("DATABASE__CONNECT_TIMEOUT", "10s"),
     ])
     .await?;
     let request = scene.rest.force("gated", json!({})).await?;
