@@ -74,7 +74,11 @@ impl Scene {
             cluster.worker_connected(&rest, &name).await?;
         }
         // Each master hears only itself here, so each has a subscriber.
-        let subscribers = ports.iter().map(|(port, _)| Subscriber::start(&[*port])).collect();
+        let subscribers: Vec<Subscriber> = ports.iter().map(|(port, _)| Subscriber::start(&[*port])).collect();
+        wait_for("all subscribers listen", DEADLINE, async || {
+            Ok(subscribers.iter().all(|subscriber| subscriber.connections() > 0).then_some(()))
+        })
+        .await?;
         Ok(Self { _turn: turn, _place: place, hooks, subscribers, _workers: workers, cluster })
     }
 
@@ -250,11 +254,15 @@ impl Scene {
         Ok(pid.and_then(|pid| self.cluster.masters.iter().position(|master| master.pid() == Some(pid))))
     }
 
-    /// Waits until the processes of the killed are gone, and starts them.
+    /// Waits until the process of the killed is gone, and starts it; waits for its subscriber, too, who is to hear what comes
+    /// next.
     async fn start_again(&mut self, index: usize) -> Result<()> {
         let master = &mut self.cluster.masters[index];
         wait_for("the killed master is gone", DEADLINE, async || Ok(master.has_ended()?.then_some(()))).await?;
-        master.start()
+        let before = self.subscribers[index].connections();
+        master.start()?;
+        let is_back = async || Ok((self.subscribers[index].connections() > before).then_some(()));
+        wait_for("its subscriber is back", DEADLINE, is_back).await
     }
 
     async fn all_ready(&mut self) -> Result<()> {

@@ -121,7 +121,8 @@ async fn outsiders_hear_of_every_build_although_the_forwarders_master_is_killed(
         ensure!(results.iter().filter(|result| **result != 5).eq([&0]), "request {request}: {results:?}");
     }
     // If all was built before the kill, its death is still to be noticed.
-    wait_for("the other one hands on", DEADLINE, async || Ok(forwarder(&cluster)?.filter(|index| *index != first))).await?;
+    wait_for("the other one hands on", DEADLINE, async || Ok(forwarder(&cluster)?.filter(|index| *index != first)))
+        .await?;
 
     let mut expected = BTreeSet::new();
     let builds = rest.list("builds").await?;

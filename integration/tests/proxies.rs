@@ -246,7 +246,8 @@ async fn drains_unnoticed(kind: ProxyKind) -> Result<()> {
     })
     .await?;
     let asked = visits.answers / 25 + 2;
-    let done = scene.rest.get("buildrequests?limit=1").await?["meta"]["total"].as_u64().context("a total")? as usize;
+    let total = scene.rest.get("buildrequests?limit=1").await?["meta"]["total"].clone();
+    let done = usize::try_from(total.as_u64().context("a total")?)?;
     ensure!(asked.abs_diff(done) <= 1, "asked for {asked}, done {done}");
     Ok(())
 }

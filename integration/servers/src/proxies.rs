@@ -76,9 +76,8 @@ impl Proxy {
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let server = Owned::spawn(command, "TERM").context("are the Debian packages nginx and haproxy installed?")?;
         let mut proxy = Self { server, port, directory };
-        let outcome = proxy.server.wait_until("the proxy", STARTS, || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
+        let outcome =
+            proxy.server.wait_until("the proxy", STARTS, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         outcome.with_context(|| proxy.log())?;
         Ok(proxy)
     }

@@ -150,7 +150,7 @@ fn no_evaluators() -> EvaluatorOptions {
         args: Vec::new(),
         processes: 1,
         call_timeout: Duration::from_secs(1),
-        load_timeout: Duration::from_secs(1),
+        load_timeout: Duration::from_secs(60),
         memory_limit_bytes: 1 << 30,
     }
 }
