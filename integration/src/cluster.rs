@@ -74,8 +74,8 @@ impl TestClusterBuilder {
         self
     }
 
-    /// A master that is gone is noticed, and its work done elsewhere, within seconds; but not one that a busy machine lets
-    /// wait for some of them.
+    /// A master that is gone is noticed, and its work done elsewhere, within seconds; one that a busy machine keeps waiting
+    /// for some of them goes on.
     #[must_use]
     pub fn quick_to_notice(self) -> Self {
         self.setting("CLUSTER__CHECK_IN_INTERVAL", "3s")
