@@ -10,7 +10,7 @@ use crate::farm::Farm;
 use crate::gate::Gate;
 use crate::rest::Rest;
 
-/// Two masters that notice each other's death, and a stock worker behind a balancer. The worker is connected to the
+/// Two masters that soon notice each other's death, and a stock worker behind a balancer. The worker is connected to the
 /// first master, so that this one runs the builds until something happens to it; the second one is asked all questions.
 #[derive(Debug)]
 pub struct Takeover {

@@ -77,7 +77,7 @@ async fn a_process_that_stops_checking_in_is_declared_dead_and_succeeded(test: &
 }
 
 async fn a_death_is_noticed_when_it_is_due_not_at_the_next_check_in(test: &TestDb) {
-    let timing = Timing { check_in_interval: Duration::from_secs(10), expire_after: Duration::from_secs(32) };
+    let timing = Timing { check_in_interval: Duration::from_secs(8), expire_after: Duration::from_secs(26) };
     let silent = Process::start_with(test, "one", timing).await.unwrap();
     silent.stop.cancel();
     let began = std::time::Instant::now();
