@@ -35,7 +35,7 @@ async fn hub_of(log: &Arc<MemoryLog>, options: HubOptions) -> EventHub {
 }
 
 async fn next(subscription: &mut HubSubscription) -> Result<Delivery, Gone> {
-    tokio::time::timeout(Duration::from_secs(10), subscription.recv()).await.expect("in time")
+    tokio::time::timeout(Duration::from_secs(60), subscription.recv()).await.expect("in time")
 }
 
 async fn next_key(subscription: &mut HubSubscription) -> String {

@@ -13,8 +13,9 @@ use tokio_tungstenite::tungstenite::Message;
 /// All that a build's life makes known.
 const PATHS: [&str; 5] = ["changes/*/*", "buildsets/*/*", "buildrequests/*/*", "builds/*/*", "steps/*/*"];
 
-/// After so long without an answer to a ping a connection counts as dead, as for a browser behind a balancer.
-const SILENCE: Duration = Duration::from_secs(5);
+/// After so long without an answer to a ping a connection counts as dead, as for a browser behind a balancer; longer than a
+/// busy machine keeps either end waiting.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// What a subscriber was told: events may be missing, fetch the state again.
 #[derive(Clone, Debug)]

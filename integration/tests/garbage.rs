@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::{SinkExt, StreamExt};
-use integration::{Database, Farm, Rest, TestCluster};
+use integration::{DEADLINE, Database, Farm, Rest, TestCluster};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,7 +21,7 @@ const MESSAGES: usize = 600;
 /// How much larger the process may be after the second half of them than after the first: caches and fragments, but not
 /// a leak of a frame or a request each.
 const MAX_GROWTH_KB: u64 = 48 * 1024;
-/// How long an answer may take; silence is an answer where more input could follow.
+/// After so long silence is an answer, where more input could follow.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Reproducible chance (xorshift64*).
@@ -250,7 +250,7 @@ impl Target {
                 return Ok(());
             }
             // Answers to what was understood; the connection ends at what is no object.
-            match timeout(PATIENCE, socket.next()).await.context("neither an answer nor an end")? {
+            match timeout(DEADLINE, socket.next()).await.context("neither an answer nor an end")? {
                 Some(Ok(Message::Text(text))) => {
                     let answer: Value = serde_json::from_str(&text)?;
                     let is_answer = answer.get("code").is_some_and(Value::is_u64) || answer.get("k").is_some();

@@ -153,7 +153,8 @@ async fn builds_run_while_readers_have_taken_all_their_connections() -> Result<(
     let request = forced[1][builder.to_string()].as_i64().context("a request")?;
     // REST cannot be asked now.
     let complete = format!("SELECT results FROM buildrequests WHERE id = {request} AND complete_at IS NOT NULL");
-    let results = wait_for("the build is complete", Duration::from_secs(8), async || {
+    // The readers give up after a minute.
+    let results = wait_for("the build is complete", Duration::from_secs(45), async || {
         let results = cluster.database.sql(&complete)?;
         Ok(Some(results.trim().to_owned()).filter(|results| !results.is_empty()))
     })

@@ -31,12 +31,14 @@ interface Build {
 /** A page whose memory would be lost by a reload, and what it fetched in vain. */
 async function open(route: string): Promise<{ page: Page; refused: Promise<unknown> }> {
   const page = await browser.newPage();
-  page.setDefaultTimeout(45_000);
+  page.setDefaultTimeout(60_000);
   await page.goto(`${relay.site}${route}`);
   await page.locator("header .live").filter({ hasText: "live" }).waitFor();
   await page.evaluate("window.isTheSame = true");
   const refused = page.waitForEvent("requestfailed", {
     predicate: (request) => request.url().includes("/api/v2/") && request.failure()?.errorText !== "net::ERR_ABORTED",
+    // It counts from now, and not from when the server goes away.
+    timeout: 240_000,
   });
   return { page, refused };
 }
@@ -82,7 +84,8 @@ test.skipIf(gate === undefined)("what is shown stays while the server is away, a
   await line("two").waitFor();
   await watched.getByRole("button", { name: "Rebuild" }).waitFor();
   await watched.getByRole("status").filter({ hasText: "success" }).waitFor();
-  expect(await watched.locator(".step.running, .step.waiting").count()).toBe(0);
+  // The steps are fetched on their own.
+  await expect.poll(() => watched.locator(".step.running, .step.waiting").count(), { timeout: 60_000 }).toBe(0);
   expect(await line("one").count()).toBe(1);
   await row(number).getByText("success", { exact: true }).waitFor();
   await row(number + 1).getByText("success", { exact: true }).waitFor();
@@ -105,6 +108,6 @@ test("a page that is opened while the server is away fills when it is back", asy
   await page.getByRole("alert").filter({ hasText: "cannot be reached" }).waitFor();
   await relay.restore();
   await page.locator("tbody tr").first().waitFor();
-  await expect.poll(() => page.getByRole("alert").count(), { timeout: 30_000 }).toBe(0);
+  await expect.poll(() => page.getByRole("alert").count(), { timeout: 60_000 }).toBe(0);
   await page.close();
 });

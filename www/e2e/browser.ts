@@ -9,6 +9,7 @@ export const site = `${(process.env["BUILDGUILD_PAGE_URL"] ?? server).replace(/\
 
 export function launch(): Promise<Browser> {
   return chromium.launch({
+    timeout: 110_000,
     executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
     args: [
       "--no-sandbox",
@@ -84,7 +85,7 @@ export async function someBuild(): Promise<string> {
   let found = await find();
   if (found.builds.length === 0) {
     await force(builderid ?? 0, scheduler);
-    await expect.poll(async () => (found = await find()).builds.length, { timeout: 60_000 }).toBeGreaterThan(0);
+    await expect.poll(async () => (found = await find()).builds.length, { timeout: 120_000 }).toBeGreaterThan(0);
   }
   return `#/builders/${builderid}/builds/${found.builds[0]?.number}`;
 }

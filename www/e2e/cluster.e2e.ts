@@ -14,7 +14,7 @@ afterAll(async () => {
 
 test("masters with different farm configs are marked, and one is drained", async () => {
   const page = await browser.newPage();
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(60_000);
   const complaints = watch(page);
   await page.goto(`${site}#/masters`);
   await page.getByRole("alert").filter({ hasText: "different farm configs" }).waitFor();
@@ -29,7 +29,7 @@ test("masters with different farm configs are marked, and one is drained", async
   await dialog.waitFor({ state: "detached" });
   // It has nothing to finish, so it may be gone before anybody saw it drain; then nothing differs any more.
   await second.getByText(/^(draining|gone)$/).waitFor();
-  await second.getByText("gone", { exact: true }).waitFor({ timeout: 60_000 });
+  await second.getByText("gone", { exact: true }).waitFor({ timeout: 120_000 });
   await page.getByRole("alert").waitFor({ state: "detached" });
   expect(complaints).toEqual([]);
   await page.close();

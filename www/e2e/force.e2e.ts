@@ -15,7 +15,7 @@ afterAll(async () => {
 test("force a build from the page, watch it live and read its log", async () => {
   const { builder, button } = await target();
   const page = await browser.newPage();
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(60_000);
   const complaints = watch(page);
 
   await page.goto(site);
@@ -39,9 +39,8 @@ test("force a build from the page, watch it live and read its log", async () => 
   expect(facts).toContain("State");
 
   // Every step has come to an end in the page too, by events alone.
-  expect(await page.locator(".step.running, .step.waiting").count()).toBe(0);
-  const steps = page.locator(".step");
-  expect(await steps.count()).toBeGreaterThan(0);
+  await page.locator(".step").first().waitFor();
+  await expect.poll(() => page.locator(".step.running, .step.waiting").count(), { timeout: 60_000 }).toBe(0);
 
   // Some step has a log with at least one line in view.
   const toggles = page.locator(".step .toggle[aria-expanded=false]");
@@ -87,7 +86,7 @@ test("a lost connection is shown, and the page catches up by itself", async () =
   await Promise.all(open.map((route) => route.close()));
   await page.getByRole("alert").filter({ hasText: "connection to the server is lost" }).waitFor();
   cut = false;
-  await live.filter({ hasText: "live" }).waitFor({ timeout: 30_000 });
+  await live.filter({ hasText: "live" }).waitFor({ timeout: 60_000 });
   await page.getByRole("alert").waitFor({ state: "detached" });
   await page.close();
 });

@@ -22,7 +22,7 @@ const BOB = { username: "bob@example.org", password: "secret" };
 async function open(route: string, httpCredentials?: BrowserContextOptions["httpCredentials"]): Promise<Page> {
   const context = await browser.newContext(httpCredentials ? { httpCredentials } : {});
   const page = await context.newPage();
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(60_000);
   await page.goto(`${site}${route}`);
   await page.locator("header .live").filter({ hasText: "live" }).waitFor();
   return page;

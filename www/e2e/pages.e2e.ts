@@ -14,7 +14,7 @@ afterAll(async () => {
 
 async function open(route: string): Promise<{ page: Page; complaints: string[] }> {
   const page = await browser.newPage();
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(60_000);
   const complaints = watch(page);
   await page.goto(`${site}${route}`);
   return { page, complaints };
@@ -51,7 +51,7 @@ test("a dialog closes on Escape and gives the focus back", async () => {
   await page.getByRole("dialog").waitFor();
   await page.keyboard.press("Escape");
   await page.getByRole("dialog").waitFor({ state: "detached" });
-  expect(await kill.evaluate((button) => button === document.activeElement)).toBe(true);
+  await expect.poll(() => kill.evaluate((button) => button === document.activeElement), { timeout: 60_000 }).toBe(true);
   await page.close();
 });
 
@@ -74,7 +74,7 @@ test("a master shows its state, its farm config and its check-ins", async () => 
   // One master cannot differ from itself.
   expect(await page.locator(".mark").count()).toBe(0);
   const seen = await row.locator("time").first().getAttribute("datetime");
-  await expect.poll(() => row.locator("time").first().getAttribute("datetime"), { timeout: 30_000 }).not.toBe(seen);
+  await expect.poll(() => row.locator("time").first().getAttribute("datetime"), { timeout: 60_000 }).not.toBe(seen);
   expect(complaints).toEqual([]);
   await page.close();
 });
@@ -84,14 +84,14 @@ test("a line of a log is found and has an address; the browser's tab shows the r
   const { page, complaints } = await open(build);
   await page.getByRole("button", { name: "Rebuild" }).waitFor();
   const icon = () => page.locator("link[rel=icon]").getAttribute("href");
-  await expect.poll(icon).toContain("data:image/svg+xml");
+  await expect.poll(icon, { timeout: 60_000 }).toContain("data:image/svg+xml");
 
   await page.goto(`${site}${build}/steps/1/logs/stdio`);
   await page.getByRole("searchbox", { name: /^Find in/ }).fill("program finished");
   await page.getByRole("search").getByText("1 of 1").waitFor();
   const line = page.locator(".line.marked");
   await line.getByText("program finished", { exact: false }).first().waitFor();
-  expect(await icon()).toBe("./favicon.svg");
+  await expect.poll(icon, { timeout: 60_000 }).toBe("./favicon.svg");
 
   const address = await line.locator("a.no").getAttribute("href");
   expect(address).toMatch(/\?line=[0-9]+$/);

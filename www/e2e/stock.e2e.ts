@@ -37,7 +37,7 @@ const ownFault = "exception: Cannot read properties of null (reading 'buildreque
 /** A page with the watch on; a request that fails for any reason is a complaint too. */
 async function open(): Promise<{ page: Page; complaints: string[] }> {
   const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(60_000);
   const complaints = watch(page);
   page.on("requestfailed", (request) => complaints.push(`failed: ${request.url()} ${request.failure()?.errorText}`));
   page.on("response", (response) => {

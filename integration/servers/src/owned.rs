@@ -1,37 +1,38 @@
 //! Child processes that never outlive their owner.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// A loopback port that was free a moment ago.
-///
-/// # Errors
-///
-/// If the system has none left.
-pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free loopback port")?;
-    Ok(listener.local_addr()?.port())
-}
+/// How long a server may take to come up; an idle machine needs less than a second.
+pub(crate) const STARTS: Duration = Duration::from_secs(120);
 
-/// A loopback port that was free a moment ago, and that nobody is given meanwhile who asks the system for any port: for
-/// servers that take long to open it.
+/// A free loopback port that no other test is given as long as this process lives, nor anybody who asks the system for any
+/// port: a server may take long to open it, and be ended and started again.
 ///
 /// # Errors
 ///
 /// If there is none.
-pub(crate) fn reserved_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
+    // Each is held by a name that the system knows, and forgets with this process.
+    static HELD: Mutex<Vec<UnixDatagram>> = Mutex::new(Vec::new());
     // Below the range from which Linux gives ports out; spread, because other test processes look for some, too.
     let spread = std::process::id().wrapping_mul(7919);
-    for _ in 0..1000 {
+    for _ in 0..12_000 {
         let n = spread.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed).wrapping_mul(13));
         let port = 20_000 + u16::try_from(n % 12_000).unwrap_or_default();
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        let name = SocketAddr::from_abstract_name(format!("buildguild-test-port-{port}"))?;
+        if let Ok(held) = UnixDatagram::bind_addr(&name)
+            && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+        {
+            HELD.lock().unwrap_or_else(PoisonError::into_inner).push(held);
             return Ok(port);
         }
     }

@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use crate::owned::{Owned, as_user, free_port, is_root};
+use crate::owned::{Owned, STARTS, as_user, free_port, is_root};
 
 /// A PostgreSQL server with its own data directory. Dropping it ends it.
 #[derive(Debug)]
@@ -36,7 +35,7 @@ impl Postgres {
     ///
     /// # Errors
     ///
-    /// If PostgreSQL is not installed or does not come up within 30 s.
+    /// If PostgreSQL is not installed or does not come up within two minutes.
     pub fn start() -> Result<Self> {
         Self::start_with(Durability::Off)
     }
@@ -45,7 +44,7 @@ impl Postgres {
     ///
     /// # Errors
     ///
-    /// If PostgreSQL is not installed or does not come up within 30 s.
+    /// If PostgreSQL is not installed or does not come up within two minutes.
     pub fn start_with(durability: Durability) -> Result<Self> {
         let programs = find_programs().context("PostgreSQL is not installed (Debian package postgresql)")?;
         let directory = tempfile::Builder::new().prefix("buildguild-pg-").tempdir()?;
@@ -76,7 +75,7 @@ impl Postgres {
     ///
     /// # Errors
     ///
-    /// If it runs, or does not come up within 30 s.
+    /// If it runs, or does not come up within two minutes.
     pub fn restart(&mut self) -> Result<()> {
         ensure!(self.server.is_none(), "PostgreSQL runs already");
         let user = is_root().then_some("postgres");
@@ -103,7 +102,7 @@ impl Postgres {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut server = Owned::spawn(command, "QUIT")?;
         let (probe, port) = (self.programs.join("pg_isready"), self.port.to_string());
-        server.wait_until("postgres", Duration::from_secs(30), || {
+        server.wait_until("postgres", STARTS, || {
             Command::new(&probe)
                 .args(["-q", "-h", "127.0.0.1", "-p", &port])
                 .status()

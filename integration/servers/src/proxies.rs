@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use crate::owned::{Owned, as_user, free_port, is_root};
+use crate::owned::{Owned, STARTS, as_user, free_port, is_root};
 
 /// Which program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,9 +67,8 @@ impl Proxy {
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let server = Owned::spawn(command, "TERM").context("are the Debian packages nginx and haproxy installed?")?;
         let mut proxy = Self { server, port, directory };
-        let outcome = proxy.server.wait_until("the proxy", Duration::from_secs(30), || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
+        let outcome =
+            proxy.server.wait_until("the proxy", STARTS, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         outcome.with_context(|| proxy.log())?;
         Ok(proxy)
     }

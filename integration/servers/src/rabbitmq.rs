@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::TlsFiles;
-use crate::owned::{Owned, as_user, reserved_port};
+use crate::owned::{Owned, as_user, free_port};
 
 /// The script that starts the server as whoever calls it; the one on `PATH` insists on the user `rabbitmq`.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
@@ -70,13 +70,13 @@ impl RabbitMq {
     pub fn start_with(options: RabbitMqOptions) -> Result<Self> {
         ensure!(Path::new(SERVER).exists(), "RabbitMQ is not installed (Debian package rabbitmq-server)");
         let directory = tempfile::Builder::new().prefix("buildguild-rabbitmq-").tempdir()?;
-        let mapper_port = reserved_port()?;
+        let mapper_port = free_port()?;
         let mut command = as_user(None, "KILL", Path::new("epmd"));
         command.args(["-address", "127.0.0.1", "-port", &mapper_port.to_string()]);
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mapper = Owned::spawn(command, "KILL")?;
-        let tls_port = options.tls.is_some().then(reserved_port).transpose()?;
-        let (port, distribution_port) = (reserved_port()?, reserved_port()?);
+        let tls_port = options.tls.is_some().then(free_port).transpose()?;
+        let (port, distribution_port) = (free_port()?, free_port()?);
         let mut rabbitmq =
             Self { server: None, port, tls_port, distribution_port, mapper_port, options, _mapper: mapper, directory };
         rabbitmq.configure()?;
@@ -157,7 +157,7 @@ impl RabbitMq {
     /// "home node of durable queue is down or inaccessible", for ever. That is not for our tests to show.
     pub fn stop(&mut self) {
         if let Some(server) = self.server.take() {
-            server.stop(Duration::from_secs(60));
+            server.stop(Duration::from_secs(240));
         }
     }
 

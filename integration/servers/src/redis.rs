@@ -2,13 +2,12 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::TlsFiles;
-use crate::owned::{Owned, as_user, free_port};
+use crate::owned::{Owned, STARTS, as_user, free_port};
 
 /// How a server is set up.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +38,7 @@ impl Redis {
     /// Starts a server that keeps what it was told.
     ///
     /// # Errors
-    /// If Redis is not installed or does not come up within 30 s.
+    /// If Redis is not installed or does not come up within two minutes.
     pub fn start() -> Result<Self> {
         Self::start_with(RedisOptions::default())
     }
@@ -47,7 +46,7 @@ impl Redis {
     /// Starts a server.
     ///
     /// # Errors
-    /// If Redis is not installed or does not come up within 30 s.
+    /// If Redis is not installed or does not come up within two minutes.
     pub fn start_with(options: RedisOptions) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("buildguild-redis-").tempdir()?;
         let tls_port = options.tls.is_some().then(free_port).transpose()?;
@@ -59,7 +58,7 @@ impl Redis {
     /// Starts it again after [`Redis::kill`], on the same port and with what it has on disk.
     ///
     /// # Errors
-    /// If it does not come up within 30 s.
+    /// If it does not come up within two minutes.
     pub fn restart(&mut self) -> Result<()> {
         ensure!(self.server.is_none(), "Redis runs already");
         let mut command = as_user(None, "KILL", Path::new("redis-server"));
@@ -84,7 +83,7 @@ impl Redis {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut server = Owned::spawn(command, "KILL").context("is the Debian package redis-server installed?")?;
         let this = &*self;
-        server.wait_until("redis-server", Duration::from_secs(30), || {
+        server.wait_until("redis-server", STARTS, || {
             this.command(&["PING"]).is_ok_and(|answer| answer.trim() == "PONG")
         })?;
         self.server = Some(server);
@@ -109,7 +108,7 @@ impl Redis {
     /// Kills it, removes all that it has on disk, and starts it again on the same port.
     ///
     /// # Errors
-    /// If it does not come up within 30 s.
+    /// If it does not come up within two minutes.
     pub fn start_empty(&mut self) -> Result<()> {
         self.kill();
         for entry in std::fs::read_dir(self.directory.path())? {

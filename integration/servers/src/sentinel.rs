@@ -1,12 +1,11 @@
 //! A Redis Sentinel for one owner: it watches a primary, and makes a replica the primary when that one is gone.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use crate::owned::{Owned, as_user, free_port};
+use crate::owned::{Owned, STARTS, as_user, free_port};
 
 /// A sentinel that decides alone. Dropping it ends it.
 #[derive(Debug)]
@@ -23,16 +22,17 @@ impl Sentinel {
     /// learns of replicas that are there already soon enough for a test.
     ///
     /// # Errors
-    /// If Redis is not installed, or the sentinel does not find a replica within 30 s.
+    /// If Redis is not installed, or the sentinel does not find a replica within two minutes.
     pub fn start(primary: u16, service: &str) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("buildguild-sentinel-").tempdir()?;
         let port = free_port()?;
         let file = directory.path().join("sentinel.conf");
+        // A primary that a busy machine keeps waiting is not taken for dead, and a takeover is not given up for that.
         std::fs::write(
             &file,
             format!(
                 "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {service} 127.0.0.1 {primary} 1\n\
-                 sentinel down-after-milliseconds {service} 1000\nsentinel failover-timeout {service} 5000\n",
+                 sentinel down-after-milliseconds {service} 10000\nsentinel failover-timeout {service} 15000\n",
                 directory.path().display()
             ),
         )?;
@@ -43,7 +43,7 @@ impl Sentinel {
         let server = Owned::spawn(command, "KILL").context("is the Debian package redis-server installed?")?;
         let mut sentinel = Self { server, port, service: service.to_owned(), _directory: directory };
         let (port, service) = (sentinel.port, sentinel.service.clone());
-        sentinel.server.wait_until("the sentinel", Duration::from_secs(30), || {
+        sentinel.server.wait_until("the sentinel", STARTS, || {
             ask(port, &["SENTINEL", "REPLICAS", &service]).is_ok_and(|answer| answer.contains("runid"))
         })?;
         Ok(sentinel)

@@ -30,7 +30,7 @@ const CATCH_UP_SECS: i64 = 8;
 const TOLD_SECS: i64 = 45;
 
 /// How long outsiders may take to hear the last events.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A time in seconds since 1970, as REST shows times.
 pub(super) fn seconds(time: SystemTime) -> i64 {

@@ -71,7 +71,7 @@ pub(super) async fn storm(run: &Run, cast: &mut Cast, report: &mut Report) -> Re
     }
     cast.project.publish(changes)?;
     report.all_published(started.elapsed());
-    let built = cast.all_built(changes, DEADLINE + run.duration).await;
+    let built = cast.all_built(changes, DEADLINE * 2 + run.duration).await;
     built.map_err(|error| error.context(cast.cluster.all_logs()))?;
     report.all_built(started.elapsed());
     Ok(())

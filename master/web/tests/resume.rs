@@ -175,7 +175,7 @@ async fn websocket_client(load: &Load) -> Model {
         socket.send(Message::text(command.to_string())).await.expect("sends");
         let mut left = SEEN;
         while left > 0 && !model.is_complete() {
-            let message = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.expect("in time");
+            let message = tokio::time::timeout(Duration::from_secs(60), socket.next()).await.expect("in time");
             let Some(Ok(Message::Text(text))) = message else { panic!("{message:?}") };
             let message: Value = serde_json::from_str(&text).expect("JSON");
             if let Some(code) = message["code"].as_u64() {

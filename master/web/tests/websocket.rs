@@ -25,7 +25,7 @@ async fn send(socket: &mut Socket, text: &str) {
 /// The next message; none if the connection was closed.
 async fn next(socket: &mut Socket) -> Option<Value> {
     loop {
-        match tokio::time::timeout(Duration::from_secs(10), socket.next()).await.expect("in time")? {
+        match tokio::time::timeout(Duration::from_secs(60), socket.next()).await.expect("in time")? {
             Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).expect("JSON")),
             Ok(Message::Close(_)) | Err(_) => return None,
             Ok(_) => {}
@@ -146,7 +146,7 @@ async fn fragments_pings_and_large_messages() {
     let server = Server::start().await;
     let mut socket = connect(&server).await;
     socket.send(Message::Ping("x".into())).await.expect("sends");
-    let pong = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.expect("in time");
+    let pong = tokio::time::timeout(Duration::from_secs(60), socket.next()).await.expect("in time");
     assert_eq!(pong.expect("open").expect("no error"), Message::Pong("x".into()));
     let long = format!("{{\"_id\": \"{}\", \"cmd\": \"ping\"}}", "i".repeat(60_000));
     send(&mut socket, &long).await;

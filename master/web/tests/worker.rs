@@ -67,11 +67,11 @@ async fn frames_go_both_ways() {
     for size in [1, 100, 70_000, 3_000_000] {
         let frame = Message::binary(vec![7; size]);
         socket.send(frame.clone()).await.expect("sends");
-        let back = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.expect("in time");
+        let back = tokio::time::timeout(Duration::from_secs(60), socket.next()).await.expect("in time");
         assert!(back.expect("open").expect("no error") == frame, "{size} bytes come back");
     }
     socket.send(Message::binary(Vec::new())).await.expect("sends");
-    let end = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.expect("in time");
+    let end = tokio::time::timeout(Duration::from_secs(60), socket.next()).await.expect("in time");
     assert!(matches!(end, None | Some(Ok(Message::Close(_)))), "{end:?}");
     server.stop().await;
 }
@@ -103,7 +103,7 @@ async fn connections_end_when_the_server_stops() {
     let server = Server::with(Setup { workers: Some(Arc::new(Echo)), ..Setup::default() }).await;
     let mut socket = handshake(&server, Some(RIGHT)).await.expect("is admitted");
     server.stop().await;
-    while let Some(Ok(message)) = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.expect("in time") {
+    while let Some(Ok(message)) = tokio::time::timeout(Duration::from_secs(60), socket.next()).await.expect("in time") {
         assert!(matches!(message, Message::Close(_)), "{message:?}");
     }
 }

@@ -13,21 +13,21 @@ async fn run(change: impl FnOnce(&mut ShellArgs), line: &str) -> Told {
 
 #[tokio::test]
 async fn silence_is_a_reason_to_kill() {
-    let told = run(|args| args.timeout_secs = Some(1.0), "echo a; sleep 30").await;
+    let told = run(|args| args.timeout_secs = Some(10.0), "echo a; sleep 600").await;
     assert_eq!(told.failure_reason(), Some("timeout_without_output"));
     assert_eq!((told.rc(), told.failure.as_deref()), (Some(-1), None));
     assert_eq!(told.keys(), ["header", "stdout", "failure_reason", "header", "rc", "header", "elapsed"]);
-    let expected = "\n\ncommand timed out: 1 seconds without output running b'echo a; sleep 30', attempting to kill\n\
+    let expected = "\n\ncommand timed out: 10 seconds without output running b'echo a; sleep 600', attempting to kill\n\
                     process killed by signal 9\n";
     assert!(told.header().contains(expected), "{}", told.header());
 }
 
 #[tokio::test]
 async fn output_that_is_not_wanted_is_no_silence() {
-    let line = "for i in 1 2 3 4 5 6 7 8 9 10; do echo x; sleep 0.5; done";
+    let line = "for i in 1 2 3 4 5 6 7 8 9 10; do echo x; sleep 2; done";
     let told = run(
         |args| {
-            args.timeout_secs = Some(4.0);
+            args.timeout_secs = Some(15.0);
             args.want_stdout = false;
         },
         line,
@@ -60,9 +60,10 @@ async fn lines_are_a_reason_to_kill() {
 
 #[tokio::test]
 async fn sigterm_comes_first_if_there_is_time_for_it() {
+    // Long enough for the shell to get to its traps.
     let soft = |args: &mut ShellArgs| {
-        args.max_time_secs = Some(2.0);
-        args.sigterm_time_secs = Some(10.0);
+        args.max_time_secs = Some(10.0);
+        args.sigterm_time_secs = Some(60.0);
     };
     let line = "trap 'echo got-term; exit 7' TERM; echo ready; while :; do sleep 0.1; done";
     let told = run(soft, line).await;
@@ -72,7 +73,7 @@ async fn sigterm_comes_first_if_there_is_time_for_it() {
     assert_eq!(told.rc(), Some(-1));
     // Ignored: the other signal follows.
     let hard = |args: &mut ShellArgs| {
-        args.max_time_secs = Some(2.0);
+        args.max_time_secs = Some(10.0);
         args.sigterm_time_secs = Some(0.5);
     };
     let told = run(hard, "trap '' TERM; echo ready; while :; do sleep 0.1; done").await;
@@ -83,7 +84,7 @@ async fn sigterm_comes_first_if_there_is_time_for_it() {
 #[tokio::test]
 async fn the_interrupt_signal_is_the_one_asked_for() {
     let interrupt = |args: &mut ShellArgs| {
-        args.max_time_secs = Some(2.0);
+        args.max_time_secs = Some(10.0);
         args.interrupt_signal = "INT".to_owned();
     };
     let told = run(interrupt, "trap 'echo got-int; exit 9' INT; echo ready; while :; do sleep 0.1; done").await;

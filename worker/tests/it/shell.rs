@@ -188,8 +188,10 @@ async fn watched_files_are_sent_as_they_grow() {
     for (name, text) in [("old.log", "unchanged\n"), ("f.log", "before\n")] {
         std::fs::write(master.base().join("build").join(name), text).unwrap();
     }
-    let mut args =
-        master.line("echo first > l.log; echo old >> f.log; sleep 2.5; echo second >> l.log; printf end >> f.log");
+    let go = master.path("go");
+    let mut args = master.line(&format!(
+        "echo first > l.log; echo old >> f.log; until test -e {go}; do sleep 0.02; done; echo second >> l.log; printf end >> f.log"
+    ));
     let file =
         |name: &str, path: &str, follow| LogFile { name: name.into(), filename: path.into(), follow, as_map: follow };
     args.logfiles = vec![
@@ -198,13 +200,18 @@ async fn watched_files_are_sent_as_they_grow() {
         file("old", "old.log", false),
         file("missing", "no.log", false),
     ];
-    let told = master.run(Command::Shell(args)).await;
+    let pending = master.start("c", &Command::Shell(args)).await;
+    // The first line comes by itself while the command still runs.
+    let mut updates =
+        master.until(|update| matches!(update, CommandUpdate::Log { text, .. } if text.text == "first\n")).await;
+    std::fs::write(&go, "").unwrap();
+    let mut told = master.finish().await;
+    pending.result().await.unwrap();
+    updates.append(&mut told.updates);
+    told.updates = updates;
     assert_eq!(told.log("plain"), "first\nsecond\n");
     assert_eq!(told.log("foll"), "old\nend\n");
     assert_eq!((told.log("old").as_str(), told.log("missing").as_str()), ("", ""));
-    let first =
-        told.updates.iter().position(|u| matches!(u, CommandUpdate::Log { text, .. } if text.text == "first\n"));
-    assert!(first.is_some(), "the first line came by itself while the command still ran: {:?}", told.updates);
     assert!(told.header().contains(
         " watching logfiles {'plain': 'l.log', 'foll': {'filename': 'f.log', 'follow': True}, 'old': 'old.log', 'missing': 'no.log'}\n"
     ));

@@ -67,7 +67,7 @@ impl EventLog for TakenOver {
 }
 
 async fn until(what: &str, condition: impl AsyncFn() -> bool) {
-    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
         while !condition().await {
             tokio::task::yield_now().await;
         }
@@ -152,7 +152,7 @@ async fn what_a_takeover_lost_is_published_again(test: &TestDb) {
             }
         }
     };
-    let in_time = tokio::time::timeout(Duration::from_secs(20), again).await.is_ok();
+    let in_time = tokio::time::timeout(Duration::from_secs(60), again).await.is_ok();
     assert!(in_time, "{seen:?}");
     let sets: Vec<&String> = seen.iter().filter(|key| key.starts_with("buildsets/") && key.ends_with("/new")).collect();
     let sets: Vec<&&String> = sets.iter().filter(|key| key.split('/').count() == 3).collect();

@@ -101,7 +101,7 @@ impl Master {
     }
 
     async fn next_event(&mut self, seen: &[String], waiting_for: &str) -> Arc<Event> {
-        match tokio::time::timeout(Duration::from_secs(20), self.events.recv()).await {
+        match tokio::time::timeout(Duration::from_secs(60), self.events.recv()).await {
             Ok(Some(event)) => event,
             _ => panic!("no {waiting_for} after {seen:?}"),
         }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::support::{Farm, NOW, kill, register};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Takes a request of a dead owner over, and puts it back into the queue.
 async fn take_over(db: &Db, request: BuildRequestId, from: Owner) -> Result<bool, DbError> {
@@ -198,7 +198,8 @@ async fn a_process_that_is_paused_with_a_lock_does_not_block_the_takeover_for_ev
     let build = farm.running_build().await;
     let owner = farm.owner;
     let mut options = DbOptions::new(test.url());
-    options.idle_in_transaction_timeout = Duration::from_millis(500);
+    // Long enough for a busy machine to come from one statement to the next.
+    options.idle_in_transaction_timeout = Duration::from_secs(5);
     options.retry_for = Duration::ZERO;
     let stopped = Db::connect(&options).await.unwrap();
     let (paused, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));

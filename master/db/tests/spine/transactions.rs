@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use buildguild_db::test_support::TestDb;
-use buildguild_db::{DbError, builders, masters};
+use buildguild_db::{Db, DbError, DbOptions, builders, masters};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -52,7 +52,7 @@ async fn a_dropped_transaction_is_rolled_back(test: &TestDb) {
     inside.notified().await;
     task.abort();
     let after = db.write(|tx| async move { builders::find_id(&tx, "after", true).await });
-    timeout(Duration::from_secs(20), after).await.unwrap().unwrap();
+    timeout(Duration::from_secs(60), after).await.unwrap().unwrap();
     let names: Vec<String> =
         builders::list(db.read(), None, None, None).await.unwrap().into_iter().map(|b| b.name).collect();
     assert_eq!(names, ["after"]);
@@ -61,12 +61,16 @@ async fn a_dropped_transaction_is_rolled_back(test: &TestDb) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_is_given_up_while_it_begins_leaves_no_open_transaction() {
     let test = TestDb::postgres().await.unwrap();
+    // The server is not to end what stays open.
+    let mut options = DbOptions::new(test.url());
+    options.idle_in_transaction_timeout = Duration::from_secs(600);
+    let db = Db::connect(&options).await.unwrap();
     let count =
         "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
     let statement = Statement::from_string(DbBackend::Postgres, count);
     for patience in 0_u32..60 {
         // Given up at another moment each time, which is soon after it was begun.
-        let mut write = Box::pin(test.db.write(|tx| async move { builders::find_id(&tx, "b", true).await }));
+        let mut write = Box::pin(db.write(|tx| async move { builders::find_id(&tx, "b", true).await }));
         for _ in 0..patience.pow(2) {
             if futures::poll!(&mut write).is_ready() {
                 break;
@@ -82,7 +86,7 @@ async fn a_write_that_is_given_up_while_it_begins_leaves_no_open_transaction() {
                 }
             }
         };
-        timeout(Duration::from_secs(5), all_ended).await.expect("no transaction stays open");
+        timeout(Duration::from_secs(60), all_ended).await.expect("no transaction stays open");
     }
 }
 
@@ -146,7 +150,7 @@ async fn a_deadlock_is_tried_again() {
         })
         .collect();
     for task in tasks {
-        timeout(Duration::from_secs(30), task).await.unwrap().unwrap().unwrap();
+        timeout(Duration::from_secs(60), task).await.unwrap().unwrap().unwrap();
     }
     assert_eq!(attempts.load(Ordering::SeqCst), 3);
 }

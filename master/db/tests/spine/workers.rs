@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::support::{NOW, kill, register};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 fn info(name: &str, tags: &[&str]) -> BuilderInfo {
     BuilderInfo {

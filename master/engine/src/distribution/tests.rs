@@ -302,13 +302,16 @@ async fn a_long_queue_slows_nothing(test: &TestDb) {
     }
     site.run();
     site.wait_for_started(2).await;
+    let mut waits = Vec::new();
     for count in 2..20 {
         let before = tokio::time::Instant::now();
         site.runner.finish_all(Results::Success);
         site.wait_for_started(count + 2).await;
-        // Generous, for a busy machine; reading 5000 requests each time would take far longer.
-        assert!(before.elapsed() < Duration::from_secs(5));
+        waits.push(before.elapsed());
     }
+    // Generous, and not of a single one, for a busy machine; reading 5000 requests each time would take far longer.
+    waits.sort();
+    assert!(waits[waits.len() / 2] < Duration::from_secs(5), "{waits:?}");
 }
 
 /// However many builders have queues, and however long these are, a place that becomes free is used at once. For a
@@ -333,7 +336,7 @@ async fn many_long_queues_slow_nothing(test: &TestDb) {
     site.run();
     site.wait_for_started(10).await;
     println!("{pending} requests wait; the first 10 start after {:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < Duration::from_secs(30));
     let mut waits = Vec::new();
     for round in 1..=30 {
         let before = tokio::time::Instant::now();
@@ -347,7 +350,8 @@ async fn many_long_queues_slow_nothing(test: &TestDb) {
         waits[waits.len() / 2],
         waits.last()
     );
-    assert!(waits.last().is_some_and(|longest| *longest < Duration::from_secs(2)), "{waits:?}");
+    // Not of a single one: a busy machine may let anything wait for seconds.
+    assert!(waits[waits.len() / 2] < Duration::from_secs(2), "{waits:?}");
 }
 
 buildguild_db::on_both_databases!(

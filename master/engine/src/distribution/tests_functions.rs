@@ -24,7 +24,7 @@ fn with_functions(builders: &[(&str, Option<&str>)], workers: &[(&str, Option<u3
 
 async fn site(test: &TestDb, farm: FarmConfig, workers: &[(&str, usize)], directory: &tempfile::TempDir) -> Site {
     // Longer than any wait of these tests: whoever waits for a function that hangs fails.
-    let evaluators = scripted_evaluators(directory.path(), Duration::from_secs(120));
+    let evaluators = scripted_evaluators(directory.path(), Duration::from_secs(600));
     Site::of(TestMaster::start_with(test, "m", farm, evaluators).await, workers, false).await
 }
 
@@ -56,16 +56,27 @@ async fn who_has_to_think_keeps_its_place_unless_that_takes_long(test: &TestDb) 
     site.run();
     let first = site.submit("asks", "0", 0).await;
     assert_eq!(site.wait_for_started(1).await, [first]);
-    let later = site.submit("b", "1", 0).await;
-    let urgent = site.submit("asks", "2", 5).await;
-    site.runner.finish_all(Results::Success);
-    assert_eq!(site.wait_for_started(2).await, [first, urgent]);
-    site.runner.finish_all(Results::Success);
-    assert_eq!(site.wait_for_started(3).await, [first, urgent, later]);
+    // On a busy machine also an answer that comes at once may take long; not each of them.
+    let (mut started, mut keeps_its_place) = (vec![first], false);
+    for round in 1..=10 {
+        let later = site.submit("b", &format!("{round}b"), 0).await;
+        let urgent = site.submit("asks", &format!("{round}a"), 5).await;
+        site.runner.finish_all(Results::Success);
+        started = site.wait_for_started(started.len() + 1).await;
+        keeps_its_place = started.last() == Some(&urgent);
+        started.push(if keeps_its_place { later } else { urgent });
+        site.runner.finish_all(Results::Success);
+        assert_eq!(site.wait_for_started(started.len()).await, started);
+        if keeps_its_place {
+            break;
+        }
+    }
+    assert!(keeps_its_place, "{started:?}");
     // What is chosen late is started all the same.
     let late = site.submit("thinks", "3", 0).await;
+    started.push(late);
     site.runner.finish_all(Results::Success);
-    assert_eq!(site.wait_for_started(4).await, [first, urgent, later, late]);
+    assert_eq!(site.wait_for_started(started.len()).await, started);
 }
 
 async fn a_function_that_fails_is_counted_and_tried_again(test: &TestDb) {

@@ -150,7 +150,7 @@ fn no_evaluators() -> EvaluatorOptions {
         args: Vec::new(),
         processes: 1,
         call_timeout: Duration::from_secs(1),
-        load_timeout: Duration::from_secs(1),
+        load_timeout: Duration::from_secs(60),
         memory_limit_bytes: 1 << 30,
     }
 }
@@ -188,13 +188,13 @@ pub(crate) fn scheduler(name: &str, kind: Value) -> SchedulerConfig {
     .expect("a scheduler")
 }
 
-/// Waits until `check` gives something, for at most half a minute.
+/// Waits until `check` gives something, for at most two minutes.
 pub(crate) async fn eventually<T, F, Fut>(what: &str, check: F) -> T
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Option<T>>,
 {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
     loop {
         if let Some(value) = check().await {
             return value;

@@ -10,6 +10,9 @@ use buildguild_types::properties::Properties;
 use buildguild_types::render::Renderable;
 use serde_json::Value;
 
+/// What a step tells that takes a while.
+const RUNNING: &str = r#"builds/steps/updated "running" locks"#;
+
 /// The main keys (without ids) and states of what waits to be published; properties with their names.
 async fn told(scene: &Scene) -> Vec<String> {
     let owner = scene.data.owner().expect("it is active");
@@ -44,7 +47,9 @@ async fn a_build_tells_of_its_life_as_buildbots_does() {
     let mut properties = Properties::new();
     properties.set("owner", "dev", "Force Build Form");
     scene.build(properties, NewSourceStamp::default()).await;
-    let told = told(&scene).await;
+    let mut told = told(&scene).await;
+    // A step that takes a second says that it runs, and on a busy machine any step may.
+    told.retain(|line| line != RUNNING);
     assert_eq!(
         told,
         [
@@ -82,7 +87,7 @@ async fn a_step_that_takes_a_while_says_that_it_runs() {
         buildguild_engine::distribution::handover::BuildRunner::run(&*runner, assignment).await;
     });
     let deadline = tokio::time::Instant::now() + DEADLINE;
-    while !told(&scene).await.iter().any(|line| line == r#"builds/steps/updated "running" locks"#) {
+    while !told(&scene).await.iter().any(|line| line == RUNNING) {
         assert!(tokio::time::Instant::now() < deadline, "it never says so: {:?}", told(&scene).await);
         tokio::time::sleep(Duration::from_millis(20)).await; // polls
     }

@@ -1,7 +1,6 @@
 //! Worker sessions against a scripted worker on the same channels that a WebSocket ends in.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::support::{DEADLINE, Running, Scene, shell};
 use buildguild_config::{FarmBundle, LoadedFarm};
@@ -204,7 +203,7 @@ async fn only_the_right_password_is_admitted() {
     let scene = scene().await;
     let acceptor = Arc::clone(&scene.execution.acceptor());
     for (name, password) in [("w", ""), ("w", "pw"), ("w", "secretsecret"), ("nobody", "\0")] {
-        let refused = tokio::time::timeout(Duration::from_secs(5), acceptor.authenticate(name, password)).await;
+        let refused = tokio::time::timeout(DEADLINE, acceptor.authenticate(name, password)).await;
         assert_eq!(refused.expect("answers at once").err(), Some(Refusal::BadCredentials), "{name}");
     }
     assert!(acceptor.authenticate("w", "secret").await.is_ok());

@@ -73,10 +73,13 @@ impl LogWatch {
     pub(super) async fn run(self, stop: CancellationToken) {
         let mut before = None;
         while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
-            if !*self.hub.connected().borrow() {
+            let is_connected = *self.hub.connected().borrow();
+            let agreed = if is_connected { event_log::generation(self.db.read()).await.ok().flatten() } else { None };
+            let Some(agreed) = agreed else {
+                // Two looks with an outage between them are not in a row.
+                before = None;
                 continue;
-            }
-            let Ok(Some(agreed)) = event_log::generation(self.db.read()).await else { continue };
+            };
             let newest = self.hub.newest();
             let differs = (**newest.generation() != *agreed).then_some(agreed);
             let again = differs.as_ref().filter(|agreed| before.as_ref() == Some(*agreed));

@@ -263,7 +263,7 @@ impl Server {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(Duration::from_secs(10))
+            .timeout(Duration::from_secs(60))
             .build()
             .expect("a client");
         Self { cluster, address: ([127, 0, 0, 1], port).into(), log, hub, farm, config, client, shutdown, server }

@@ -58,7 +58,7 @@ impl Stream {
                 self.text = rest.to_owned();
                 return Some(parsed);
             }
-            let chunk = tokio::time::timeout(Duration::from_secs(10), self.response.chunk()).await.expect("in time");
+            let chunk = tokio::time::timeout(Duration::from_secs(60), self.response.chunk()).await.expect("in time");
             match chunk {
                 Ok(Some(chunk)) => self.text.push_str(std::str::from_utf8(&chunk).expect("UTF-8")),
                 Ok(None) | Err(_) => return None,
