@@ -1,12 +1,15 @@
 """The queries of the pages on a small and on a large history: their times, and PostgreSQL's plans of them."""
 import asyncio
+import json
+import os
+import pathlib
 import re
 import subprocess
 import sys
 import time
 
 import scenarios
-from lib import Api, log, wrk
+from lib import HERE, Api, log, wrk
 
 # Scan and join nodes; anything else in a plan follows from them.
 NODE = re.compile(r"((?:Index Only |Index |Bitmap Heap |Bitmap Index |Seq )Scan[^(]*?|Nested Loop[^(]*?|Hash[^(]*?|"
@@ -97,9 +100,26 @@ async def _pages(t, o, n):
                 r = await asyncio.to_thread(wrk, f"{t.http}/api/v2/{path}", connections, o.wrk_seconds, o.raw, name)
                 out[name][f"c{connections}"] = {k: r.get(k) for k in ("rps", "p50_ms", "p99_ms", "errors", "error")}
                 log(name, connections, out[name][f"c{connections}"])
+        # Each time of another build: nobody asks what another one asks.
+        for name, path in (("any_build_steps", "builds/*/steps"), ("any_build", "builds/*?property=owner")):
+            out[name] = {}
+            for connections in o.conns:
+                r = await asyncio.to_thread(wrk_any, f"{t.http}/api/v2/", path, n, connections, o.wrk_seconds)
+                out[name][f"c{connections}"] = {k: r.get(k) for k in ("rps", "p50_ms", "p99_ms", "errors")}
+                log(name, connections, out[name][f"c{connections}"])
         if hasattr(t, "seed_from") and t.pg:
             out["plans"] = await plans(t, api, paths)
         return out
+
+
+def wrk_any(url, path, builds, connections, seconds):
+    """As the harness's `wrk`, for `path` with the id of another build in each request."""
+    env = dict(os.environ, WRK_REPORT=str(HERE / "wrk_report.lua"), WRK_PATH=f"/api/v2/{path}", WRK_BUILDS=str(builds))
+    script = pathlib.Path(__file__).with_name("wrk_any_build.lua")
+    command = [os.environ.get("BENCH_WRK", "wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s",
+               "--latency", "-H", "Accept: application/json", "-s", script, url]
+    run = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=seconds + 90)
+    return next(json.loads(line[5:]) for line in run.stdout.splitlines() if line.startswith("JSON "))
 
 
 async def analyzed(t):

@@ -246,8 +246,7 @@ async fn drains_unnoticed(kind: ProxyKind) -> Result<()> {
     })
     .await?;
     let asked = visits.answers / 25 + 2;
-    let total = scene.rest.get("buildrequests?limit=1").await?["meta"]["total"].clone();
-    let done = usize::try_from(total.as_u64().context("a total")?)?;
+    let done = scene.rest.list("buildrequests?limit=100000&field=buildrequestid").await?.len();
     ensure!(asked.abs_diff(done) <= 1, "asked for {asked}, done {done}");
     Ok(())
 }

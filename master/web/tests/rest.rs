@@ -5,7 +5,7 @@ mod support;
 use std::sync::atomic::Ordering;
 
 use buildguild_types::farm::FarmConfig;
-use futures::{FutureExt, future::join_all};
+use futures::future::join_all;
 use proptest::prelude::*;
 use serde_json::json;
 use support::{Server, Setup, json_of};
@@ -202,11 +202,11 @@ async fn who_has_an_answer_already_is_not_sent_it_again() {
 async fn a_crowd_that_asks_the_same_shares_what_is_read() {
     let server = Server::start().await;
     let changes = &server.farm.changes;
-    let total = |path: &'static str| async move { json_of(server.get(path).await).await["meta"]["total"].clone() };
-    let first = tokio::join!(total("/api/v2/changes"), async {
+    let total = || async { json_of(server.get("/api/v2/changes").await).await["meta"]["total"].clone() };
+    let first = tokio::join!(total(), async {
         changes.reads.subscribe().wait_for(|reads| *reads == 1).await.expect("it is read");
         changes.count.store(1, Ordering::SeqCst);
-        let crowd = join_all((0..50).map(|_| total("/api/v2/changes")));
+        let crowd = join_all((0..50).map(|_| total()));
         let opened = async {
             changes.reads.subscribe().wait_for(|reads| *reads > 1).await.expect("it is read again");
             changes.gate.add_permits(100);
@@ -224,7 +224,7 @@ async fn a_crowd_that_asks_the_same_shares_what_is_read() {
     assert_eq!(join_all((0..20).map(|_| raw())).await, vec![whole; 20]);
 
     // What went wrong is told to everybody, too.
-    let status = |path: &'static str| server.get(path).map(|answer| answer.status().as_u16());
-    assert_eq!(join_all((0..20).map(|_| status("/api/v2/away"))).await, vec![503; 20]);
+    let status = || async { server.get("/api/v2/away").await.status().as_u16() };
+    assert_eq!(join_all((0..20).map(|_| status())).await, vec![503; 20]);
     server.stop().await;
 }

@@ -1,6 +1,6 @@
 //! Control calls, as the API offers them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use buildguild_db::{
     DbError,
@@ -22,6 +22,10 @@ use buildguild_types::{
 use serde_json::{Map, Value, json};
 
 use crate::parts::{Applied, Parts};
+
+/// How long somebody who asks for a build waits for a master that has just started: it serves a moment before it knows its
+/// builders, and a balancer may not have noticed that it was away.
+const START_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Carries out control calls. Cheap to clone. Any replica can carry out any call.
 #[derive(Clone, Debug)]
@@ -147,10 +151,12 @@ impl Control {
 
     async fn force(&self, name: &str, values: &Map<String, Value>, caller: &Caller) -> Result<Value, ControlError> {
         // One look: builders and schedulers of two versions do not fit each other.
-        let applied = self.parts.applied();
-        if !is_in_force(&applied) {
+        let mut versions = self.parts.applied.clone();
+        let in_force =
+            async { versions.wait_for(|applied| is_in_force(applied)).await.map(|found| Arc::clone(&found)) };
+        let Ok(Ok(applied)) = tokio::time::timeout(START_PATIENCE, in_force).await else {
             return Err(ControlError::Starting);
-        }
+        };
         let scheduler = applied
             .farm
             .farm
