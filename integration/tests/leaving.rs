@@ -17,8 +17,8 @@ async fn a_master_that_is_cut_off_from_the_database_leaves_when_asked() -> Resul
         .linked()
         // Not for a build that it cannot write to any more.
         .setting("SHUTDOWN__DRAIN_TIMEOUT", "600s")
-        .setting("CLUSTER__CHECK_IN_INTERVAL", "1s")
-        .setting("CLUSTER__EXPIRE_AFTER", "4s")
+        .setting("CLUSTER__CHECK_IN_INTERVAL", "2s")
+        .setting("CLUSTER__EXPIRE_AFTER", "9s")
         // Its build can only be given back by the other one.
         .expect_error("builds could not be given back")
         .start(|directory| {

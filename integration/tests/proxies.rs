@@ -48,9 +48,11 @@ impl Scene {
             wait_for("a force is taken", DEADLINE, async || Ok(self.rest.force("hello", json!({})).await.ok())).await?;
         // A question may meet a replica that has just gone; a POST is not repeated by the balancer, a GET is.
         // On a busy machine even both may be out of service for a moment.
-        let builds =
-            wait_for("it is built", DEADLINE, async || Ok(self.rest.builds_of_completed(request).await.ok())).await;
-        let builds = builds.map_err(|error| error.context(self.all_logs()))?;
+        let mut why = None;
+        let builds = wait_for("it is built", DEADLINE, async || {
+            Ok(self.rest.builds_of_completed(request).await.map_err(|error| why = Some(error)).ok())
+        });
+        let builds = builds.await.map_err(|error| error.context(format!("{why:?}\n{}", self.all_logs())))?;
         let last = builds.last().context("a build")?;
         ensure!(last["results"] == json!(0), "{builds:?}");
         let log = self.rest.log(last["buildid"].as_i64().context("an id")?, "hello", "stdio").await?;

@@ -57,7 +57,7 @@ pub async fn calm(size: Size) -> Result<Outcome> {
     let outcome = Outcome::read(&cast.rest().await?).await?;
     outcome.is_whole(size.changes, cast::BUILDERS.len())?;
     // On a machine that is busy with other things a worker may not answer for 10 s; but nothing else is the matter.
-    ensure!(outcome.retries <= 2 + size.changes / 100, "{} retries in a calm run", outcome.retries);
+    ensure!(outcome.retries <= 1 + size.changes / 100, "{} retries in a calm run", outcome.retries);
     if outcome.retries > 0 {
         let logs = cast.cluster.all_logs();
         let warnings: Vec<&str> = logs.lines().filter(|line| line.contains(" WARN ")).collect();

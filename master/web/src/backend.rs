@@ -12,8 +12,8 @@ use serde_json::Value;
 
 /// The endpoint tree and the control calls.
 ///
-/// Methods may be called from any thread and at any rate; they bound their own work. Futures may be dropped when the
-/// client has left: reads stop, control calls either happened or not.
+/// Methods may be called from any thread and at any rate; they bound their own work. Futures may be dropped when
+/// those who waited have left: reads stop, control calls either happened or not.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// The answer to a GET of `path` below `/api/v2`, its parts decoded.

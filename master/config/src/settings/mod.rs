@@ -553,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn a_master_has_time_for_two_check_ins_before_it_stops() {
+    fn a_master_has_time_to_check_in_before_it_stops() {
         let load = |expire: &str| {
             let variables = env(&[("BUILDGUILD__CLUSTER__EXPIRE_AFTER", expire)]);
             Settings::load(Path::new("/srv/ci"), None, variables).map_err(|error| error.to_string())

@@ -219,14 +219,14 @@ async fn a_process_whose_events_take_long_to_count_is_not_declared_dead() {
     let test = TestDb::postgres().await.unwrap();
     let (busy, watcher) = (Process::start(&test, "one").await.unwrap(), Process::start(&test, "two").await.unwrap());
     let owners = [&busy, &watcher].map(|process| process.owner().borrow().unwrap());
-    while_locked(&test, "outbox", both_live_on(&test, owners)).await;
+    while_locked(&test, "LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE", both_live_on(&test, owners)).await;
 }
 
-/// The others may declare it dead at nine seconds, and a check-in may take four.
+/// The others may declare it dead at seventeen seconds, and the check-in that is due at eight may take as long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_whose_check_in_hangs_is_fenced_before_others_may_declare_it_dead() {
     let test = TestDb::postgres().await.unwrap();
-    let timing = Timing { check_in_interval: Duration::from_secs(4), expire_after: Duration::from_secs(9) };
+    let timing = Timing { check_in_interval: Duration::from_secs(8), expire_after: Duration::from_secs(17) };
     let process = Process::start_with(&test, "one", timing).await.unwrap();
     let began = std::time::Instant::now();
     let fenced = async {
@@ -234,18 +234,45 @@ async fn a_process_whose_check_in_hangs_is_fenced_before_others_may_declare_it_d
         let elapsed = began.elapsed();
         assert!(elapsed < timing.check_in_interval * 2, "{elapsed:?}: it waited for its check-in");
     };
-    while_locked(&test, "masters", fenced).await;
+    while_locked(&test, "LOCK TABLE masters IN ACCESS EXCLUSIVE MODE", fenced).await;
 }
 
-/// Nothing can be read from the table, or written to it, while `watch` is waited for.
-async fn while_locked(test: &TestDb, table: &str, watch: impl Future<Output = ()>) {
+/// It was paused in the midst of a transaction, say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_cannot_declare_another_dead_goes_on_checking_in() {
+    let test = TestDb::postgres().await.unwrap();
+    let silent = Process::start(&test, "one").await.unwrap();
+    silent.stop.cancel();
+    let watcher = Process::start(&test, "two").await.unwrap();
+    let owner = watcher.owner().borrow().unwrap();
+    let checkins = async || {
+        let pulses = masters::pulses(test.db.read()).await.unwrap();
+        pulses.into_iter().find(|pulse| pulse.owner == owner && pulse.active).expect("it lives").checkins
+    };
+    let began = std::time::Instant::now();
+    let lives = async {
+        // The death is due after six seconds, and nothing is waited for longer than one.
+        while began.elapsed() < TIMING.expire_after * 2 {
+            tokio::time::sleep(TIMING.check_in_interval).await; // polls
+        }
+        let before = checkins().await;
+        while checkins().await == before {
+            tokio::time::sleep(TIMING.check_in_interval).await; // polls
+        }
+        assert_eq!(watcher.owner().borrow().unwrap(), owner, "it was never fenced");
+    };
+    while_locked(&test, "SELECT id FROM masters WHERE name = 'one' FOR UPDATE", lives).await;
+    timeout(SOON, watcher.expired.notified()).await.unwrap();
+}
+
+/// Waits for `watch`, while somebody holds what `sql` locks.
+async fn while_locked(test: &TestDb, sql: &str, watch: impl Future<Output = ()>) {
     let (locked, done) = (Notify::new(), Notify::new());
     let (locked, done) = (&locked, &done);
     let lock = test.db.write(|tx| async move {
         // It is idle for longer than the server allows.
         buildguild_db::execute(&tx, "SET LOCAL idle_in_transaction_session_timeout = 0", vec![]).await?;
-        let sql = format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
-        buildguild_db::execute(&tx, &sql, vec![]).await?;
+        buildguild_db::execute(&tx, sql, vec![]).await?;
         locked.notify_one();
         done.notified().await;
         Ok(())

@@ -89,7 +89,10 @@ impl LogWatch {
                     newest.generation()
                 );
             }
-            self.differs.set(i64::from(again.is_some()));
+            // One look that differs says nothing yet.
+            if again.is_some() || differs.is_none() {
+                self.differs.set(i64::from(again.is_some()));
+            }
             before = differs;
         }
     }

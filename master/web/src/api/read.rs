@@ -45,15 +45,10 @@ async fn read(request: &HttpRequest, state: &web::Data<AppState>, path: &[&str])
     let question = Question { form, path: request.uri().path_and_query().cloned() };
     let reads = request.app_data::<web::Data<Reads>>().expect("every web thread has its reads");
     let answer = async {
-        loop {
-            match reads.get(&question, || find(state, path, &spec, form)).await? {
-                Found::Resources(text) => return Ok(text.respond()),
-                Found::Download(response) => {
-                    if let Some(response) = response.take() {
-                        return Ok(response);
-                    }
-                }
-            }
+        let read = || find(state, path, &spec, form);
+        match reads.get(&question, read).await?.take() {
+            Some(response) => Ok(response),
+            None => Ok(read().await?.take().expect("nobody else has it")),
         }
     };
     tokio::time::timeout(state.options.read_timeout, answer).await.unwrap_or(Err(ApiError::TimedOut))
@@ -73,8 +68,18 @@ pub(crate) type Reads = SharedReads<Question, Result<Found, ApiError>>;
 #[derive(Clone)]
 pub(crate) enum Found {
     Resources(Rc<Text>),
-    /// What streams can go to one of them only; the others ask again.
+    /// What streams can go to one of them only; the others read it for themselves.
     Download(Rc<Cell<Option<HttpResponse>>>),
+}
+
+impl Found {
+    /// The answer, unless it was a download and somebody else has it.
+    fn take(&self) -> Option<HttpResponse> {
+        match self {
+            Self::Resources(text) => Some(text.respond()),
+            Self::Download(response) => response.take(),
+        }
+    }
 }
 
 /// Reads an answer.

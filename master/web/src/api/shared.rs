@@ -41,11 +41,9 @@ impl<Q: Clone + Eq + Hash, T: Clone + 'static> SharedReads<Q, T> {
     where
         R: Future<Output = T> + 'static,
     {
-        let mut client = Client { all: self, question, answer: Some(self.join(question, read)) };
-        match &mut client.answer {
-            Some(answer) => answer.await,
-            None => unreachable!("it is taken when the client leaves"),
-        }
+        // Dropped after the answer that is waited for.
+        let _client = Client { all: self, question };
+        self.join(question, read).await
     }
 
     fn join<R>(&self, question: &Q, read: impl FnOnce() -> R) -> Shared<LocalBoxFuture<'static, T>>
@@ -80,12 +78,10 @@ impl<Q: Clone + Eq + Hash, T: Clone + 'static> SharedReads<Q, T> {
 struct Client<'a, Q: Eq + Hash, T: Clone> {
     all: &'a SharedReads<Q, T>,
     question: &'a Q,
-    answer: Option<Shared<LocalBoxFuture<'static, T>>>,
 }
 
 impl<Q: Eq + Hash, T: Clone> Drop for Client<'_, Q, T> {
     fn drop(&mut self) {
-        self.answer = None;
         let mut reads = self.all.reads.borrow_mut();
         // Another read for the same question may be there by now, with clients of its own.
         if reads.get(self.question).is_some_and(|read| read.answer.upgrade().is_none()) {

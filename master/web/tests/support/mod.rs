@@ -9,7 +9,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -28,7 +28,7 @@ use buildguild_web::{Answer, Backend, ReadError, WebOptions, WebParts, WebServer
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use worker_protocol::WorkerAcceptor;
 
@@ -39,20 +39,12 @@ pub(crate) struct Farm {
     /// The log with the id 7.
     pub(crate) log: Mutex<FarmLog>,
     pub(crate) calls: Mutex<Vec<ControlCall>>,
-    pub(crate) changes: Changes,
-}
-
-/// Changes that are found only when they are let: each read shows how many there were when it began.
-pub(crate) struct Changes {
-    pub(crate) count: AtomicUsize,
+    /// How many changes there are.
+    pub(crate) changes: AtomicU64,
+    /// How many reads there were.
     pub(crate) reads: watch::Sender<usize>,
-    pub(crate) gate: Semaphore,
-}
-
-impl Default for Changes {
-    fn default() -> Self {
-        Self { count: AtomicUsize::default(), reads: watch::Sender::default(), gate: Semaphore::new(0) }
-    }
+    /// Reads go on, with what was there when they began, when it is not closed.
+    pub(crate) is_closed: watch::Sender<bool>,
 }
 
 /// A log that grows.
@@ -86,6 +78,9 @@ fn builders() -> Vec<Value> {
 #[async_trait]
 impl Backend for Farm {
     async fn get(&self, path: &[&str], spec: &ResultSpec) -> Result<Answer, ReadError> {
+        let changes = self.changes.load(Ordering::SeqCst);
+        self.reads.send_modify(|reads| *reads += 1);
+        self.is_closed.subscribe().wait_for(|is_closed| !is_closed).await.expect("the farm is there");
         let items = |items: Vec<Value>, total| Ok(Answer::Items { plural: "builders", items, total });
         match path {
             [] => Ok(Answer::Items { plural: "rootlinks", items: vec![json!({ "name": "builders" })], total: Some(1) }),
@@ -117,12 +112,7 @@ impl Backend for Farm {
                 tag: (*kind == "raw").then(|| "log1-1000".to_owned()),
                 body: stream::iter((0..1000).map(|n| Ok(Bytes::from(format!("line {n}\n"))))).boxed(),
             }),
-            ["changes"] => {
-                let count = self.changes.count.load(Ordering::SeqCst) as u64;
-                self.changes.reads.send_modify(|reads| *reads += 1);
-                let _ = self.changes.gate.acquire().await.expect("never closed");
-                Ok(Answer::Items { plural: "changes", items: vec![], total: Some(count) })
-            }
+            ["changes"] => Ok(Answer::Items { plural: "changes", items: vec![], total: Some(changes) }),
             ["logs", "7"] => {
                 let item = self.log.lock().expect("no panic").get();
                 Ok(Answer::Items { plural: "logs", items: vec![item], total: None })
