@@ -45,7 +45,7 @@ pub(crate) async fn subscribe(log: &dyn EventLog, from: Option<Cursor>) -> Resul
     let asking = async {
         loop {
             match log.subscribe(from.clone()).await {
-                Err(SubscribeError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
+                Err(SubscribeError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(100)).await, // polls
                 answer => return answer,
             }
         }

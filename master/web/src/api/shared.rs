@@ -93,7 +93,7 @@ impl<Q: Eq + Hash, T: Clone> Drop for Client<'_, Q, T> {
 #[cfg(test)]
 mod tests {
     use futures::{FutureExt, future::join_all};
-    use tokio::sync::Notify;
+    use tokio::sync::{Notify, watch};
 
     use super::*;
 
@@ -101,7 +101,7 @@ mod tests {
     #[derive(Default)]
     struct Source {
         number: Cell<u32>,
-        reads: Cell<u32>,
+        reads: watch::Sender<u32>,
         gate: Notify,
     }
 
@@ -109,7 +109,7 @@ mod tests {
         fn read(self: &Rc<Self>) -> impl Future<Output = u32> + use<> {
             let source = Rc::clone(self);
             async move {
-                source.reads.set(source.reads.get() + 1);
+                source.reads.send_modify(|reads| *reads += 1);
                 let number = source.number.get();
                 source.gate.notified().await;
                 number
@@ -125,14 +125,14 @@ mod tests {
         source.number.set(1);
         let mut others: Vec<_> = (0..5).map(|_| Box::pin(reads.get(&"builds", || source.read()))).collect();
         assert!(others.iter_mut().all(|other| other.now_or_never().is_none()));
-        assert_eq!(source.reads.get(), 1);
+        assert_eq!(*source.reads.borrow(), 1);
         // One who leaves does not take the read along.
         drop(others.remove(0));
         source.gate.notify_one();
         assert_eq!(first.await, 0, "it had begun before");
         source.gate.notify_one();
         assert_eq!(join_all(others).await, [1; 4], "an answer is not older than its question");
-        assert_eq!(source.reads.get(), 2);
+        assert_eq!(*source.reads.borrow(), 2);
         assert!(reads.reads.borrow().is_empty(), "nothing is kept");
     }
 
@@ -143,8 +143,9 @@ mod tests {
         assert!((&mut first).now_or_never().is_none());
         let second = reads.get(&"builds", || source.read());
         let other = async {
-            tokio::time::sleep(PATIENCE * 2).await;
-            assert_eq!(source.reads.get(), 2, "both run");
+            let mut reads = source.reads.subscribe();
+            let both = tokio::time::timeout(PATIENCE * 2, reads.wait_for(|reads| *reads == 2));
+            both.await.expect("both run").expect("the source is there");
             source.gate.notify_waiters();
         };
         let (first, second, ()) = tokio::join!(first, second, other);
@@ -162,7 +163,7 @@ mod tests {
         let mut workers = Box::pin(reads.get(&"workers", || source.read()));
         assert!((&mut builds).now_or_never().is_none());
         assert!((&mut workers).now_or_never().is_none());
-        assert_eq!(source.reads.get(), 3);
+        assert_eq!(*source.reads.borrow(), 3);
         source.gate.notify_waiters();
         assert_eq!((builds.await, workers.await), (0, 0));
     }
