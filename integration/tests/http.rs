@@ -142,7 +142,9 @@ async fn builds_run_while_readers_have_taken_all_their_connections() -> Result<(
     let lock = cluster.database.lock_table("test_results", Against::Everybody).await?;
     let readers = client()?;
     let url = format!("{}/api/v2/test_result_sets/1/results", rest.base());
-    let crowd: Vec<_> = (0..100).map(|_| tokio::spawn(readers.get(&url).send())).collect();
+    // Each asks something else: the same would be read once for all.
+    let questions = (1..=100).map(|limit| format!("{url}?limit={limit}"));
+    let crowd: Vec<_> = questions.map(|url| tokio::spawn(readers.get(url).send())).collect();
     let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
                    WHERE c.relname = 'test_results' AND NOT l.granted";
     wait_for("the readers wait", DEADLINE, async || {
