@@ -44,6 +44,8 @@ pub(crate) fn service(
         .client_request_timeout(state.options.request_timeout)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .local_addr(local_address)
+        // A client that has closed its side has left: what it asked for is not read for nobody.
+        .h1_allow_half_closed(false)
         // Connections that wait for another request are closed when the server stops.
         .graceful_shutdown_signal(move || shutdown.clone().cancelled_owned())
         .on_connect_ext(|socket: &Socket, extensions| {

@@ -1,6 +1,6 @@
 //! All routes, in one list.
 
-use actix_web::{guard, middleware::Compress, web};
+use actix_web::{Route, guard, middleware::Compress, web};
 
 use crate::{api, auth, live, metrics, pages, worker};
 
@@ -12,7 +12,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
             web::scope("/api")
                 .wrap(Compress::default())
                 .route("", web::route().to(api::versions))
-                .route("/openapi.json", web::get().to(api::openapi))
+                .route("/openapi.json", get_or_head().to(api::openapi))
                 .route("/{version}", web::route().to(api::handle))
                 .route("/{version}/{tail:.*}", web::route().to(api::handle)),
         )
@@ -30,17 +30,22 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .route("/auth/login", web::get().to(auth::login))
         .route("/auth/logout", web::get().to(auth::logout))
         // Operation.
-        .route("/health/live", web::get().to(pages::health_live))
-        .route("/health/ready", web::get().to(pages::health_ready))
-        .route("/metrics", web::get().to(metrics::show))
+        .route("/health/live", get_or_head().to(pages::health_live))
+        .route("/health/ready", get_or_head().to(pages::health_ready))
+        .route("/metrics", get_or_head().to(metrics::show))
         // The page.
-        .route("/avatar", web::get().to(pages::avatar))
-        .route("/config", web::get().to(pages::config))
-        .route("/robots.txt", web::get().to(pages::robots))
+        .route("/avatar", get_or_head().to(pages::avatar))
+        .route("/config", get_or_head().to(pages::config))
+        .route("/robots.txt", get_or_head().to(pages::robots))
         .service(
             web::scope("")
                 .wrap(Compress::default())
-                .route("/", web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(pages::index))
+                .route("/", get_or_head().to(pages::index))
                 .default_service(web::route().to(pages::asset)),
         );
+}
+
+/// HEAD is answered as GET is; the server leaves the body out.
+fn get_or_head() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }

@@ -47,6 +47,13 @@ async fn health_metrics_and_robots() {
     assert_eq!(avatar.headers()["content-type"], "image/svg+xml");
     assert_eq!(server.get("/no/such/file.js").await.status(), 404);
     assert_eq!(server.get("/index.html").await.status(), 404);
+    // Monitoring likes to ask for the head only.
+    for path in ["/health/live", "/health/ready", "/metrics", "/robots.txt", "/avatar", "/config", "/api/openapi.json"]
+    {
+        let head = server.client.head(server.url(path)).send().await.expect("answers");
+        assert_eq!(head.status(), 200, "{path}");
+        assert!(head.bytes().await.expect("no body").is_empty(), "{path}");
+    }
     server.stop().await;
 }
 

@@ -18,6 +18,9 @@ use crate::diagnostic::suggest;
 /// The prefix of environment variables that are settings.
 pub const ENV_PREFIX: &str = "BUILDGUILD__";
 
+/// A master that does something for its cluster more often does nothing else.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
 /// What is wrong with the settings. All problems are reported together.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -432,7 +435,14 @@ impl Reader {
             effective: KEYS.iter().map(|k| effective(k, &self.values)).collect(),
         };
         let cluster = &settings.cluster;
-        if self.problems.is_empty() && cluster.expire_after < cluster.check_in_interval * 3 {
+        let intervals =
+            [("check_in_interval", cluster.check_in_interval), ("rescan_interval", cluster.rescan_interval)];
+        // What cannot be read has no length.
+        let is_readable = self.problems.is_empty();
+        for (name, _) in intervals.iter().filter(|(_, interval)| is_readable && *interval < SHORTEST_INTERVAL) {
+            self.problems.push(format!("cluster.{name}: must be at least {SHORTEST_INTERVAL:?}"));
+        }
+        if is_readable && cluster.expire_after < cluster.check_in_interval * 3 {
             // A master stops by itself one interval before it, and has to check in before that.
             self.problems.push(
                 "cluster.expire_after: must be at least three times cluster.check_in_interval, or living masters stop"
@@ -554,13 +564,21 @@ mod tests {
 
     #[test]
     fn a_master_has_time_to_check_in_before_it_stops() {
-        let load = |expire: &str| {
-            let variables = env(&[("BUILDGUILD__CLUSTER__EXPIRE_AFTER", expire)]);
+        let load = |name: &str, value: &str| {
+            let variables = env(&[(name, value)]);
             Settings::load(Path::new("/srv/ci"), None, variables).map_err(|error| error.to_string())
         };
-        let text = load("14s").expect_err("is refused");
+        let text = load("BUILDGUILD__CLUSTER__EXPIRE_AFTER", "14s").expect_err("is refused");
         assert!(text.contains("cluster.expire_after: must be at least three times"), "{text}");
-        assert!(load("15s").is_ok());
+        assert!(load("BUILDGUILD__CLUSTER__EXPIRE_AFTER", "15s").is_ok());
+        for name in ["check_in_interval", "rescan_interval"] {
+            let variable = format!("BUILDGUILD__CLUSTER__{}", name.to_uppercase());
+            for short in ["0s", "99ms"] {
+                let text = load(&variable, short).expect_err("is refused");
+                assert!(text.contains(&format!("cluster.{name}: must be at least 100ms")), "{text}");
+            }
+            assert!(load(&variable, "100ms").is_ok());
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! its builder asks for the same page.
 //!
 //! An answer is never older than its question: only a read that has not begun yet is shared. So that there is one to share,
-//! a read waits for the same one before it, for a moment. Each web thread shares among its own clients.
+//! a read waits for the same one before it, for some time. Each web thread shares among its own clients.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,8 +14,9 @@ use std::{
 
 use futures::future::{FutureExt, LocalBoxFuture, Shared, WeakShared};
 
-/// How long a read waits for the same one before it: longer than a page takes, and nothing to a person when it takes longer.
-const PATIENCE: Duration = Duration::from_millis(10);
+/// How long a read waits for the same one before it: longer than pages take, so that few of the same wait at a time for a
+/// database that is stuck, and others find connections. It may be that connection only which is stuck.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The reads of a web thread that are under way, by what was asked. Dropping all who wait for a read ends it.
 pub(crate) struct SharedReads<Q, T: Clone> {

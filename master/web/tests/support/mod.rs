@@ -43,8 +43,19 @@ pub(crate) struct Farm {
     pub(crate) changes: AtomicU64,
     /// How many reads there were.
     pub(crate) reads: watch::Sender<usize>,
+    /// How many reads are under way.
+    pub(crate) reading: watch::Sender<usize>,
     /// Reads go on, with what was there when they began, when it is not closed.
     pub(crate) is_closed: watch::Sender<bool>,
+}
+
+/// A read, until it has its answer or is dropped.
+struct Reading<'a>(&'a Farm);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.reading.send_modify(|reading| *reading -= 1);
+    }
 }
 
 /// A log that grows.
@@ -80,6 +91,8 @@ impl Backend for Farm {
     async fn get(&self, path: &[&str], spec: &ResultSpec) -> Result<Answer, ReadError> {
         let changes = self.changes.load(Ordering::SeqCst);
         self.reads.send_modify(|reads| *reads += 1);
+        self.reading.send_modify(|reading| *reading += 1);
+        let _reading = Reading(self);
         self.is_closed.subscribe().wait_for(|is_closed| !is_closed).await.expect("the farm is there");
         let items = |items: Vec<Value>, total| Ok(Answer::Items { plural: "builders", items, total });
         match path {
